@@ -1,0 +1,116 @@
+/* The SVIDs of this node: which caller holds which, issued ahead, renewed in time, withdrawn at
+ * once. Loop thread only. */
+#pragma once
+
+#include "agent/issuer/issuer.h"
+#include "agent/policy/rule.h"
+
+struct manager;
+
+/* An X.509-SVID with its key. Immutable, reference counted. */
+struct svid_x509 {
+    unsigned references;
+    struct entry *entry;
+    enum key_protection protection;
+    struct key *key;     /* hardware and guarded */
+    struct secret pkcs8; /* delivered: PKCS#8 DER */
+    uint8_t key_id[KEY_ID_BYTES];
+    struct buffer chain;
+    char *serial;
+    int64_t not_before_s, expires_at_s;
+};
+
+struct svid_x509 *svid_x509_ref(struct svid_x509 *svid);
+void svid_x509_unref(struct svid_x509 *svid);
+/* "pkcs11:token=signet;object=PATH;id=%..;type=private": the key on the token that workloads see;
+ * the caller frees it. */
+char *svid_x509_key_uri(const struct svid_x509 *svid);
+
+/* All that one kind of caller holds: immutable, reference counted, shared by all callers to whom
+ * the same entries apply. */
+enum { IDENTITY_SET_ENCODINGS = 4 };
+struct identity_set {
+    unsigned references;
+    struct svid_x509 **svids; /* default identity first: ascending entry id; hints unique (oldest
+                                 entry keeps it) */
+    size_t count;             /* 0: no identity */
+    struct bundle *bundle;
+    /* The API's encodings of this set, made at most once each; freed with free_encoding. */
+    void *encodings[IDENTITY_SET_ENCODINGS];
+    void (*free_encoding)(void *encoding);
+};
+struct identity_set *identity_set_ref(struct identity_set *set);
+void identity_set_unref(struct identity_set *set);
+
+struct manager_keystore {
+    const char *name;
+    struct keystore *keystore;
+};
+
+struct manager_config {
+    struct issuer *issuer; /* started by manager_start; outlives the manager */
+    const char *trust_domain;
+    struct manager_keystore
+        *keystores; /* hardware ones in the order of the configuration, then "memory" */
+    size_t keystore_count;
+    struct rules *rules; /* taken */
+    uint32_t delivered_max_ttl_s;
+    unsigned key_pool_size; /* ready keys for each keystore and type in use */
+    void *user;
+    void (*needs_sha256)(void *user, bool is_needed);
+};
+
+int manager_new(uv_loop_t *loop, const struct manager_config *config, struct manager **ret_manager,
+                struct error *err);
+/* Starts the issuer with the manager as its listener. */
+int manager_start(struct manager *manager, struct error *err);
+/* New rules (taken) take effect on running identities at once. */
+void manager_set_rules(struct manager *manager, struct rules *rules);
+/* No subscription may be left. Waits for work in hand, then calls stopped; the manager is freed.
+ * Stop the issuer after. */
+void manager_stop(struct manager *manager, void (*stopped)(void *user), void *user);
+/* A keystore says that it came back, or lost keys: what lost its key is issued anew. */
+void manager_keystore_changed(struct manager *manager, struct keystore *keystore);
+
+struct subscription;
+/* Tells about the identities to which the selectors (sorted, copied) entitle: at once when all are
+ * there (before the return), else when they have been issued; then at each change (renewal, entry
+ * added, changed or removed, bundle changed). A set of count 0 means: no identity. failure is set
+ * instead when none could be issued for now (Unavailable); it is retried, and told again when it
+ * works. The set is borrowed. `changed` may call subscription_free, also within its first call. */
+struct subscription *manager_subscribe(struct manager *manager, const struct text_list *selectors,
+                                       void (*changed)(void *user, struct identity_set *set,
+                                                       const struct error *failure),
+                                       void *user);
+void subscription_free(struct subscription *subscription);
+
+/* JWT-SVIDs for all identities of the selectors, or for spiffe_id alone (NULL: all). done runs
+ * exactly once, perhaps before the return; PermissionDenied: no identity, or not this one. Tokens
+ * are cached until half of their life. */
+struct jwt_svid {
+    const char *spiffe_id, *token, *hint;
+    int64_t expires_at_s;
+};
+void manager_jwt_fetch(struct manager *manager, const struct text_list *selectors,
+                       const struct text_list *audience, const char *spiffe_id,
+                       void (*done)(void *user, const struct jwt_svid *svids, size_t count,
+                                    const struct error *failure),
+                       void *user);
+
+/* NULL before the issuer has told one. Borrowed. */
+struct bundle *manager_bundle(struct manager *manager);
+/* Whether any entry applies to the selectors. */
+bool manager_has_identity(struct manager *manager, const struct text_list *selectors);
+
+/* For the admin API: each entry in order of id; each current SVID. The callback must not change
+ * anything. */
+void manager_each_entry(struct manager *manager, void (*each)(void *user, struct entry *entry),
+                        void *user);
+void manager_each_svid(struct manager *manager, void (*each)(void *user, struct svid_x509 *svid),
+                       void *user);
+struct manager_counters {
+    size_t entries, svids, subscriptions, issuing;
+    uint64_t issued, failures;
+    int64_t next_expiry_s; /* 0: none */
+};
+void manager_counters(struct manager *manager, struct manager_counters *ret_counters);

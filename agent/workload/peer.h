@@ -1,0 +1,28 @@
+/* Who is at the other end of a unix socket, by the word of the kernel alone. */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "lib/base/error.h"
+
+/* A process, pinned: its pid cannot come to mean another one unnoticed. Reference counted, loop
+ * thread only. */
+struct peer {
+    unsigned references;
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+    int pidfd;           /* owned */
+    int proc;            /* descriptor of the process's own /proc folder, owned */
+    uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks since boot */
+};
+
+/* The process that connected. SO_PEERPIDFD where the kernel has it (6.5); else SO_PEERCRED,
+ * pidfd_open and a check that the process started before the connection was accepted and has the
+ * credentials' uid. An ended process is NotFound. */
+int peer_of_socket(int socket, struct peer **ret_peer, struct error *err);
+struct peer *peer_ref(struct peer *peer);
+void peer_unref(struct peer *peer);
+/* Whether it still runs: pidfd not readable, start time the same. */
+bool peer_is_alive(const struct peer *peer);

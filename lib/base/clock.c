@@ -1,0 +1,28 @@
+#include "lib/base/clock.h"
+
+#include <sodium.h>
+#include <time.h>
+
+int64_t clock_now_s(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec;
+}
+
+uint64_t clock_monotonic_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t clock_random_below(uint64_t limit)
+{
+    uint64_t value;
+    uint64_t excess = (UINT64_MAX % limit + 1) % limit;
+    do {
+        randombytes_buf(&value, sizeof(value));
+    } while (value > UINT64_MAX - excess);
+    return value % limit;
+}

@@ -1,0 +1,21 @@
+/* Descriptors and files on disk. Every thread. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "lib/base/bytes.h"
+
+/* Closes unless negative; for _cleanup_ on an int. */
+void file_close_cleanup(int *descriptor);
+
+/* Replaces path by the contents, whole or not at all: a temporary file beside it, fsync, rename,
+ * fsync of the folder. */
+int file_write_atomic(const char *path, struct bytes contents, mode_t mode, struct error *err);
+
+/* Creates the folder (its parents must exist) with the mode, or checks that an existing one is a
+ * folder, belongs to this user or root, and grants nobody more than mode does. The error says which
+ * of these failed and what to do. */
+int file_make_folder(const char *path, mode_t mode, struct error *err);
+
+/* "parent/name"; the caller frees it. */
+char *file_join(const char *parent, const char *name);
