@@ -10,9 +10,9 @@
 struct driver_key {
     enum key_type type;
     bool is_lasting;
-    bool is_lost;       /* set by the driver: it will never sign again */
-    uint8_t id[16];     /* of lasting keys */
-    struct buffer spki; /* filled by generate and open: SubjectPublicKeyInfo */
+    _Atomic bool is_lost; /* set by the driver: it will never sign again. Others read it */
+    uint8_t id[16];       /* of lasting keys */
+    struct buffer spki;   /* filled by generate and open: SubjectPublicKeyInfo */
 };
 
 struct keystore_driver {

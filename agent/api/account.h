@@ -1,0 +1,42 @@
+/* Who is connected, and what each uid takes up: no user can take what others need. Loop thread
+ * only. */
+#pragma once
+
+#include <uthash.h>
+
+#include "agent/api/decision.h"
+#include "agent/workload/peer.h"
+
+/* Calls of one uid that the agent still works for, though the caller may be gone already. */
+enum { ACCOUNT_WORK_LIMIT = 512 };
+
+/* One uid. Freed when it takes up nothing any more. */
+struct account {
+    uid_t uid;
+    size_t connections, work;
+    struct log_gate gate;
+    UT_hash_handle hh;
+};
+
+struct accounts {
+    struct account *by_uid;
+    size_t connections_per_uid;
+    size_t work;              /* of all */
+    void (*idle)(void *user); /* work became 0 */
+    void *user;
+};
+
+/* The peer of a connection. */
+struct caller {
+    struct peer *peer;
+    struct account *account;
+};
+
+/* Finds out who connected and counts it. ResourceExhausted: the uid has all that it may have. */
+int caller_open(struct accounts *accounts, int descriptor, struct caller **ret_caller,
+                struct error *err);
+void caller_close(struct accounts *accounts, struct caller *caller);
+
+/* Around work that goes on when the call is gone; ResourceExhausted: too much of it already. */
+int account_work_begin(struct accounts *accounts, struct account *account, struct error *err);
+void account_work_end(struct accounts *accounts, struct account *account);

@@ -1,0 +1,30 @@
+/* What the agent says over gRPC: the Workload API, hardware identities and health on api.sock, the
+ * admin API and health on admin.sock. Loop thread only. */
+#pragma once
+
+#include <uv.h>
+
+#include "agent/svid/manager.h"
+#include "agent/workload/attest.h"
+
+struct api;
+
+/* All but the strings, which are copied, is borrowed and must outlive the api. */
+struct api_config {
+    struct manager *manager;
+    struct attestor *attestor;
+    struct issuer *issuer;
+    const struct manager_keystore *keystores;
+    size_t keystore_count;
+    const char *trust_domain;
+    const char *pkcs11_path;      /* of the socket named to callers whose keys stay in hardware */
+    unsigned connections_per_uid; /* open at once, of either socket */
+    size_t descriptor_limit;      /* of the process: bounds the connections in all */
+};
+
+struct api *api_new(uv_loop_t *loop, const struct api_config *config);
+/* Begins to serve on a listening unix socket, which is taken. Once each. */
+int api_serve_workloads(struct api *api, int listener, struct error *err);
+int api_serve_admin(struct api *api, int listener, struct error *err);
+/* Ends all calls with Unavailable, waits for work in hand, then calls stopped; the api is freed. */
+void api_stop(struct api *api, void (*stopped)(void *user), void *user);

@@ -1,0 +1,53 @@
+# What a system test needs. A test is a short script named after a behaviour:
+#     . "$(dirname "$0")/harness.sh"
+#     in_lab "$@"                # from here on inside a lab of its own; arguments of hw-sim/lab may be given
+# It fails by exiting with anything but 0; exit 77 with a last line that says why means "cannot run here".
+# shellcheck shell=bash
+set -euo pipefail
+# shellcheck source=hw-sim/lab.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../hw-sim/lab.sh"
+
+# in_lab [LAB-OPTIONS...]: runs this very script again inside a lab.
+in_lab() {
+    [ -n "${LAB_DIR:-}" ] || exec "$SIGNET_SOURCE/hw-sim/lab" "$@" -- "$0"
+}
+
+# in_folder: a fresh folder WORK for tests without a lab, removed at the end.
+in_folder() {
+    WORK=$(mktemp -d "${TMPDIR:-/tmp}/signet-test.XXXXXX")
+    trap 'rm -rf "$WORK"' EXIT
+    PATH=$SIGNET_BUILD/agent:$SIGNET_BUILD/client:$PATH
+}
+
+fail() {
+    warn "FAIL: $*"
+    [ -z "${LAB_DIR:-}" ] || [ ! -f "$LAB_DIR/signetd.log" ] || tail -n 40 "$LAB_DIR/signetd.log" >&2
+    exit 1
+}
+
+skip() {
+    say "$*"
+    exit 77
+}
+
+# expect STATUS PATTERN COMMAND...: the command's exit status, and an extended regular expression in its output.
+expect() {
+    local wanted=$1 pattern=$2 status=0
+    shift 2
+    output=$("$@" 2>&1 </dev/null) || status=$?
+    [ "$status" = "$wanted" ] || fail "exit $status, not $wanted, of: $* ; it said: $output"
+    grep -Eq -- "$pattern" <<<"$output" || fail "nothing like '$pattern' in what '$*' said: $output"
+}
+
+# expect_same WHAT A B
+expect_same() { [ "$2" = "$3" ] || fail "$1: '$2' is not '$3'"; }
+
+agent_log_has() { grep -Eq -- "$1" "$LAB_DIR/signetd.log"; }
+# wait_for_log PATTERN: in the agent's log, within 20 seconds.
+wait_for_log() { wait_until "${2:-20}" agent_log_has "$1" || fail "signetd's log has nothing like '$1'"; }
+
+# needs_root: many troubles (other users, mounts, clocks) can only be made by root.
+needs_root() { [ "$(id -u)" = 0 ] || skip "needs root"; }
+
+# as_user COMMAND...: as the user nobody.
+as_user() { setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"; }
