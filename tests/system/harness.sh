@@ -4,6 +4,7 @@
 # It fails by exiting with anything but 0; exit 77 with a last line that says why means "cannot run here".
 # shellcheck shell=bash
 set -euo pipefail
+output= # of the last expect
 # shellcheck source=hw-sim/lab.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../hw-sim/lab.sh"
 
@@ -51,3 +52,9 @@ needs_root() { [ "$(id -u)" = 0 ] || skip "needs root"; }
 
 # as_user COMMAND...: as the user nobody.
 as_user() { setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"; }
+
+# identities: "SPIFFE-ID serial" of each X.509-SVID of this process, a line each.
+identities() { signet --output json svid fetch x509 | jq -r '.svids[] | .spiffe_id + " " + .serial'; }
+serial_of() { identities | sed -n "s|^$1 ||p"; }
+has_identity() { identities 2>/dev/null | grep -q "^$1 "; }
+has_no_identity() { ! has_identity "$1"; }
