@@ -23,7 +23,7 @@ static void error_append(struct error *err, const char *reason)
     text_make_printable(err->text);
 }
 
-int error_set(struct error *err, enum error_code code, const char *format, ...)
+int(error_set)(struct error *err, enum error_code code, const char *format, ...)
 {
     if (err) {
         va_list arguments;
@@ -62,7 +62,7 @@ static enum error_code code_of_errno(int errno_value)
     }
 }
 
-int error_set_errno(struct error *err, int errno_value, const char *format, ...)
+int(error_set_errno)(struct error *err, int errno_value, const char *format, ...)
 {
     if (err) {
         char reason[128];
@@ -75,7 +75,7 @@ int error_set_errno(struct error *err, int errno_value, const char *format, ...)
     return -1;
 }
 
-int error_set_openssl(struct error *err, enum error_code code, const char *format, ...)
+int(error_set_openssl)(struct error *err, enum error_code code, const char *format, ...)
 {
     const char *data = NULL;
     int flags = 0;
@@ -98,7 +98,7 @@ int error_set_openssl(struct error *err, enum error_code code, const char *forma
     return -1;
 }
 
-int error_prepend(struct error *err, const char *format, ...)
+int(error_prepend)(struct error *err, const char *format, ...)
 {
     if (err) {
         char text[sizeof(err->text)];

@@ -54,3 +54,11 @@ const char *error_code_name(enum error_code code);
 /* The exit code of a command: 0 done, 1 failed, 2 usage (InvalidArgument), 3 denied
  * (PermissionDenied). */
 int error_exit_code(enum error_code code);
+
+#ifdef __clang_analyzer__
+/* The analyzer looks at one file at a time: tell it what these return. */
+#define error_set(...) ((error_set)(__VA_ARGS__), -1)
+#define error_set_errno(...) ((error_set_errno)(__VA_ARGS__), -1)
+#define error_set_openssl(...) ((error_set_openssl)(__VA_ARGS__), -1)
+#define error_prepend(...) ((error_prepend)(__VA_ARGS__), -1)
+#endif

@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+/* MIN and MAX; uv.h brings it in too, so they cannot be of our own. */
+#include <sys/param.h>
 
 /* Runs f(&variable) when the variable leaves its scope. */
 #define _cleanup_(f) __attribute__((cleanup(f)))
@@ -10,6 +12,7 @@
 #define _printf_(format_index, first_index)                                                        \
     __attribute__((format(printf, format_index, first_index)))
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type cannot be put in parentheses here. */
 /* Defines name##_cleanup for _cleanup_(): calls function(pointer) unless the pointer is NULL. */
 #define DEFINE_CLEANUP(type, name, function)                                                       \
     static inline void name##_cleanup(type **pointer)                                              \
@@ -19,6 +22,7 @@
         }                                                                                          \
     }                                                                                              \
     struct macro_semicolon_is_needed
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* Hands ownership on: the value of the pointer, which is NULL afterwards. */
 #define take_ptr(pointer)                                                                          \
@@ -41,6 +45,3 @@
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
-
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
