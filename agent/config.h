@@ -39,7 +39,13 @@ struct config {
     uint64_t sha256_limit_bytes;  /* default 0: none */
 };
 
-/* Reads and checks the file. The error of the first thing wrong: "FILE:LINE: what". */
+enum { CONFIG_MAX_BYTES = 8 << 20 };
+
+/* Reads and checks the file. The error of the first thing wrong: "FILE:LINE: what". One
+ * thread at a time: libconfuse keeps its place in the text in globals. */
 int config_read(const char *path, struct config **ret_config, struct error *err);
+/* As config_read for text that was read from a file of that name. */
+int config_parse(struct bytes text, const char *name, struct config **ret_config,
+                 struct error *err);
 void config_free(struct config *config);
 DEFINE_CLEANUP(struct config, config_free, config_free);

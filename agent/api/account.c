@@ -3,16 +3,20 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
+/* NOLINTNEXTLINE(readability-function-size): the size is that of uthash's macro. */
+static struct account *account_add(struct accounts *accounts, uid_t uid)
+{
+    struct account *account = NEW(struct account);
+    account->uid = uid;
+    HASH_ADD(hh, accounts->by_uid, uid, sizeof(account->uid), account);
+    return account;
+}
+
 static struct account *account_find(struct accounts *accounts, uid_t uid)
 {
     struct account *account = NULL;
     HASH_FIND(hh, accounts->by_uid, &uid, sizeof(uid), account);
-    if (!account) {
-        account = NEW(struct account);
-        account->uid = uid;
-        HASH_ADD(hh, accounts->by_uid, uid, sizeof(account->uid), account);
-    }
-    return account;
+    return account ? account : account_add(accounts, uid);
 }
 
 static void account_drop_unused(struct accounts *accounts, struct account *account)

@@ -49,8 +49,7 @@ static void follow(struct bundle_messages *messages, struct bundle *bundle)
     if (old == bundle) {
         return;
     }
-    if (old &&
-        !bytes_is_equal(buffer_bytes(&old->x509_der), buffer_bytes(&bundle->x509_der))) {
+    if (old && !bytes_is_equal(buffer_bytes(&old->x509_der), buffer_bytes(&bundle->x509_der))) {
         drop(&messages->x509);
     }
     if (old && strcmp(old->jwks, bundle->jwks) != 0) {

@@ -25,6 +25,19 @@ struct entry *entry_ref(struct entry *entry);
 void entry_unref(struct entry *entry);
 DEFINE_CLEANUP(struct entry, entry_unref, entry_unref);
 
+/* A copy of its own with one reference, to be changed before anybody else sees it. */
+struct entry *entry_copy(const struct entry *entry);
+/* Whether both say the same: everything but id, dates, revision and use. */
+bool entry_is_same(const struct entry *a, const struct entry *b);
+
+/* What makes two entries the same entry: SHA-256 over SPIFFE ID and selectors (sorted), cut to 16
+ * bytes. */
+enum { ENTRY_DIGEST_BYTES = 16 };
+void entry_digest(const struct entry *entry, uint8_t ret_digest[ENTRY_DIGEST_BYTES]);
+/* The id that a configured entry gets: "conf:" and 16 hexadecimal digits of the digest; the caller
+ * frees it. */
+char *entry_configured_id(const struct entry *entry);
+
 /* Every rule for an entry: SPIFFE ID of a workload in the trust domain (not below /spire), 1 to 128
  * known selectors without repetition, hint and DNS names well-formed, TTLs at most a year. Sorts
  * the selectors. */

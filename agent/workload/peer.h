@@ -6,6 +6,8 @@
 
 #include "lib/base/error.h"
 
+struct ucred; /* sys/socket.h */
+
 /* A process, pinned: its pid cannot come to mean another one unnoticed. Reference counted, loop
  * thread only. */
 struct peer {
@@ -22,7 +24,11 @@ struct peer {
  * pidfd_open and a check that the process started before the connection was accepted and has the
  * credentials' uid. An ended process is NotFound. */
 int peer_of_socket(int socket, struct peer **ret_peer, struct error *err);
+/* The second of these ways by itself: the process that has the credentials' pid now, if it has
+ * their uid and gid too and started no later than newest_start_time (ticks as in struct peer). */
+int peer_of_credentials(const struct ucred *credentials, uint64_t newest_start_time,
+                        struct peer **ret_peer, struct error *err);
 struct peer *peer_ref(struct peer *peer);
 void peer_unref(struct peer *peer);
-/* Whether it still runs: pidfd not readable, start time the same. */
+/* Whether it still runs. One system call: while the pidfd is not readable, the pid is its own. */
 bool peer_is_alive(const struct peer *peer);

@@ -8,6 +8,14 @@
 /* Closes unless negative; for _cleanup_ on an int. */
 void file_close_cleanup(int *descriptor);
 
+/* Hands ownership on: the descriptor, which is -1 afterwards. */
+static inline int file_take(int *descriptor)
+{
+    int taken = *descriptor;
+    *descriptor = -1;
+    return taken;
+}
+
 /* Replaces path by the contents, whole or not at all: a temporary file beside it, fsync, rename,
  * fsync of the folder. */
 int file_write_atomic(const char *path, struct bytes contents, mode_t mode, struct error *err);

@@ -1,0 +1,191 @@
+#include <string.h>
+
+#include "agent/config_block.h"
+#include "agent/spiffe_id.h"
+#include "lib/base/memory.h"
+
+/* The longest path of a socket (unix(7)), its NUL not counted. */
+enum { SOCKET_PATH_MAX_BYTES = 107 };
+
+static int fail_file(const struct config_parse *parse, const char *what, struct error *err)
+{
+    return error_set(err, ERROR_INVALID_ARGUMENT, "%s: %s", parse->name, what);
+}
+
+static int check_folders(const struct config_parse *parse, struct error *err)
+{
+    static const char longest[] = "/pkcs11.sock";
+    const struct config *config = parse->config;
+    if (strlen(config->run_dir) + sizeof(longest) - 1 > SOCKET_PATH_MAX_BYTES) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "%s: run_dir is too long for the sockets in it: \"%.128s%s\" has more "
+                         "than the %d bytes that a socket's path may have",
+                         parse->name, config->run_dir, longest, SOCKET_PATH_MAX_BYTES);
+    }
+    if (strcmp(config->run_dir, config->data_dir) == 0) {
+        return fail_file(parse,
+                         "run_dir and data_dir are one folder; everybody enters the first, nobody "
+                         "the second",
+                         err);
+    }
+    return 0;
+}
+
+static const struct config_keystore *find_keystore(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->keystore_count; i++) {
+        if (strcmp(config->keystores[i].name, name) == 0) {
+            return &config->keystores[i];
+        }
+    }
+    return NULL;
+}
+
+static int check_keystore_name(const struct config_parse *parse, const char *name, unsigned line,
+                               struct error *err)
+{
+    return find_keystore(parse->config, name)
+               ? 0
+               : error_set(err, ERROR_INVALID_ARGUMENT,
+                           "%s:%u: keystore = \"%s\": there is no block keystore \"%s\"",
+                           parse->name, line, name, name);
+}
+
+static int check_keystores(const struct config_parse *parse, struct error *err)
+{
+    const struct config *config = parse->config;
+    if (config->keystore_count == 0) {
+        return fail_file(parse,
+                         "there is no block keystore; keys need one, such as "
+                         "keystore \"tpm\" { type = \"tpm\" }",
+                         err);
+    }
+    for (size_t i = 0; i < config->keystore_count; i++) {
+        if (config->keystores[i].type == CONFIG_KEYSTORE_TPM && !config->tcti) {
+            return error_set(err, ERROR_INVALID_ARGUMENT,
+                             "%s: keystore \"%s\" is of type \"tpm\", but there is no block tpm; "
+                             "add tpm { tcti = \"device:/dev/tpmrm0\" }",
+                             parse->name, config->keystores[i].name);
+        }
+    }
+    return 0;
+}
+
+static int check_issuer(const struct config_parse *parse, struct error *err)
+{
+    const struct config *config = parse->config;
+    if (parse->issuer_line == 0) {
+        return fail_file(parse,
+                         "there is no block issuer; expected issuer \"embedded\" "
+                         "{ keystore = \"NAME\" }",
+                         err);
+    }
+    TRY(check_keystore_name(parse, config->issuer.keystore, parse->issuer_line, err));
+    /* The next CA takes over at about half of the life of the one before. */
+    if (config->issuer.ca_ttl_s / 2 < config->issuer.x509_svid_ttl_s) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "%s:%u: ca_ttl of %us is less than twice the x509_svid_ttl of %us; no "
+                         "SVID outlives the CA that signed it, and a CA is replaced at half of "
+                         "its life",
+                         parse->name, parse->issuer_line, config->issuer.ca_ttl_s,
+                         config->issuer.x509_svid_ttl_s);
+    }
+    if (config->issuer.ca_ttl_s < config->issuer.jwt_svid_ttl_s) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "%s:%u: ca_ttl of %us is less than the jwt_svid_ttl of %us", parse->name,
+                         parse->issuer_line, config->issuer.ca_ttl_s,
+                         config->issuer.jwt_svid_ttl_s);
+    }
+    return 0;
+}
+
+static int check_rules(const struct config_parse *parse, struct error *err)
+{
+    const struct config *config = parse->config;
+    for (size_t i = 0; i < config->rules.count; i++) {
+        const struct rule *rule = &config->rules.items[i];
+        unsigned line = parse->rule_lines.items[i];
+        if (rule->keystore) {
+            TRY(check_keystore_name(parse, rule->keystore, line, err));
+        }
+        if (strcmp(rule->pattern, "*") != 0 &&
+            !spiffe_id_is_in(rule->pattern, config->trust_domain)) {
+            return error_set(err, ERROR_INVALID_ARGUMENT,
+                             "%s:%u: rule \"%.200s\" would never apply; identities here begin "
+                             "with \"spiffe://%s/\"",
+                             parse->name, line, rule->pattern, config->trust_domain);
+        }
+    }
+    return 0;
+}
+
+static int check_entry(const struct config *config, struct entry *entry, struct error *err)
+{
+    TRY(entry_check(entry, config->trust_domain, err));
+    uint32_t longest_s = MAX(entry->x509_svid_ttl_s, entry->jwt_svid_ttl_s);
+    if (longest_s > config->issuer.ca_ttl_s) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "its SVIDs would live for %us, longer than the CA (ca_ttl of %us)",
+                         longest_s, config->issuer.ca_ttl_s);
+    }
+    entry->id = entry_configured_id(entry);
+    return 0;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    const struct entry *const *entry_a = a, *const *entry_b = b;
+    return strcmp((*entry_a)->id, (*entry_b)->id);
+}
+
+static unsigned line_of(const struct config_parse *parse, const struct entry *entry)
+{
+    size_t i = 0;
+    while (i < parse->entry_lines.count - 1 && parse->config->entries[i] != entry) {
+        i++;
+    }
+    return parse->entry_lines.items[i];
+}
+
+/* One id, that is one SPIFFE ID with the same selectors. */
+static int check_duplicate_entries(const struct config_parse *parse, struct error *err)
+{
+    size_t count = parse->config->entry_count;
+    _cleanup_(free_cleanup) struct entry **sorted = memory_new_array(count, sizeof(*sorted));
+    if (count == 0) {
+        return 0;
+    }
+    memcpy(sorted, parse->config->entries, count * sizeof(*sorted));
+    qsort(sorted, count, sizeof(*sorted), compare_ids);
+    for (size_t i = 1; i < count; i++) {
+        if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0) {
+            unsigned a = line_of(parse, sorted[i - 1]), b = line_of(parse, sorted[i]);
+            return error_set(err, ERROR_INVALID_ARGUMENT,
+                             "%s:%u: entry \"%.200s\": line %u has the same entry; each SPIFFE ID "
+                             "with the same selectors stands once",
+                             parse->name, MAX(a, b), sorted[i]->spiffe_id, MIN(a, b));
+        }
+    }
+    return 0;
+}
+
+static int check_entries(const struct config_parse *parse, struct error *err)
+{
+    const struct config *config = parse->config;
+    for (size_t i = 0; i < config->entry_count; i++) {
+        if (check_entry(config, config->entries[i], err) < 0) {
+            return error_prepend(err, "%s:%u", parse->name, parse->entry_lines.items[i]);
+        }
+    }
+    return check_duplicate_entries(parse, err);
+}
+
+int config_check(struct config_parse *parse, struct error *err)
+{
+    static int (*const checks[])(const struct config_parse *parse, struct error *err) = {
+        check_folders, check_keystores, check_issuer, check_rules, check_entries};
+    for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
+        TRY(checks[i](parse, err));
+    }
+    return 0;
+}

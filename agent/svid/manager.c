@@ -1,0 +1,419 @@
+#include "agent/svid/manager.h"
+
+#include <string.h>
+
+#include "agent/svid/state.h"
+#include "lib/base/memory.h"
+
+void manager_enter(struct manager *manager)
+{
+    manager->depth++;
+}
+
+void manager_leave(struct manager *manager)
+{
+    while (manager->depth == 1 && (groups_settle(manager) || !TAILQ_EMPTY(&manager->notices))) {
+        subscriptions_tell(manager);
+    }
+    manager->depth--;
+}
+
+/* Something that manager_stop may wait for has come to its end. */
+static void note_end(void *user)
+{
+    struct manager *manager = user;
+    if (manager->is_stopping) {
+        timer_set(&manager->timers, &manager->end, timer_heap_now_ms(&manager->timers));
+    }
+}
+
+static bool needs_sha256(const struct entry *entry)
+{
+    static const char prefix[] = "unix:sha256:";
+    for (size_t i = 0; i < entry->selectors.count; i++) {
+        if (strncmp(entry->selectors.items[i], prefix, strlen(prefix)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The attestor hashes executables only while an entry asks for it. */
+static void count_sha256(struct manager *manager, const struct entry *before,
+                         const struct entry *after)
+{
+    bool was_needed = manager->sha256_count > 0;
+    manager->sha256_count += after && needs_sha256(after);
+    manager->sha256_count -= before && needs_sha256(before);
+    bool is_needed = manager->sha256_count > 0;
+    if (is_needed != was_needed && manager->needs_sha256) {
+        manager->needs_sha256(manager->user, is_needed);
+    }
+}
+
+static struct identity *find_identity(struct manager *manager, const char *entry_id)
+{
+    struct identity *identity = NULL;
+    HASH_FIND_STR(manager->identities, entry_id, identity);
+    return identity;
+}
+
+static void add_entry(struct manager *manager, struct entry *entry)
+{
+    struct identity *identity = identity_new(manager, entry);
+    HASH_ADD_KEYPTR(hh, manager->identities, identity->entry->id, strlen(identity->entry->id),
+                    identity);
+    index_add(&manager->index, &identity->item, &identity->entry->selectors);
+    groups_entry_changed(manager, &entry->selectors, NULL);
+}
+
+/* Whether callers may see a difference, or see it themselves differently. */
+static bool is_same_to_callers(const struct entry *a, const struct entry *b)
+{
+    return strcmp(a->spiffe_id, b->spiffe_id) == 0 && strcmp(a->hint, b->hint) == 0 &&
+           a->created_at_s == b->created_at_s && a->x509_svid_ttl_s == b->x509_svid_ttl_s &&
+           a->jwt_svid_ttl_s == b->jwt_svid_ttl_s &&
+           text_list_is_equal(&a->selectors, &b->selectors) &&
+           text_list_is_equal(&a->dns_names, &b->dns_names);
+}
+
+static void change_entry(struct manager *manager, struct identity *identity, struct entry *entry)
+{
+    _cleanup_(entry_unref_cleanup) struct entry *before = entry_ref(identity->entry);
+    if (strcmp(before->spiffe_id, entry->spiffe_id) != 0) {
+        jwt_cache_forget(manager->jwts, entry->id);
+    }
+    /* The hash and the index point into the entry, so they are told of the new one. */
+    HASH_DEL(manager->identities, identity);
+    index_remove(&manager->index, &identity->item);
+    if (is_same_to_callers(before, entry)) {
+        entry_unref(identity->entry);
+        identity->entry = entry_ref(entry);
+    } else {
+        groups_entry_changed(manager, &entry->selectors, identity);
+        identity_change_entry(identity, entry);
+    }
+    index_add(&manager->index, &identity->item, &identity->entry->selectors);
+    HASH_ADD_KEYPTR(hh, manager->identities, identity->entry->id, strlen(identity->entry->id),
+                    identity);
+}
+
+static void on_entry_set(void *user, struct entry *entry)
+{
+    struct manager *manager = user;
+    struct identity *identity = find_identity(manager, entry->id);
+    manager_enter(manager);
+    count_sha256(manager, identity ? identity->entry : NULL, entry);
+    if (identity) {
+        change_entry(manager, identity, entry);
+    } else {
+        add_entry(manager, entry);
+    }
+    manager_leave(manager);
+}
+
+static void on_entry_removed(void *user, const char *entry_id)
+{
+    struct manager *manager = user;
+    struct identity *identity = find_identity(manager, entry_id);
+    if (!identity) {
+        return;
+    }
+    manager_enter(manager);
+    count_sha256(manager, identity->entry, NULL);
+    groups_entry_changed(manager, &identity->entry->selectors, identity);
+    jwt_cache_forget(manager->jwts, entry_id);
+    index_remove(&manager->index, &identity->item);
+    HASH_DEL(manager->identities, identity);
+    identity_remove(identity);
+    groups_bury(identity);
+    manager_leave(manager);
+}
+
+static void on_bundle_changed(void *user, struct bundle *bundle)
+{
+    struct manager *manager = user;
+    manager_enter(manager);
+    struct bundle *before = manager->bundle;
+    manager->bundle = bundle_ref(bundle);
+    if (before) {
+        bundle_unref(before);
+    }
+    groups_bundle_changed(manager);
+    manager_leave(manager);
+}
+
+/* The wall clock was set: every time that was reckoned by it is reckoned again. */
+static void on_clock_jumped(void *user)
+{
+    struct manager *manager = user;
+    manager_enter(manager);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity->svid || identity->timer.position > 0) {
+            identity_drop_unusable(identity);
+            identity_touch(identity);
+        }
+    }
+    manager_leave(manager);
+}
+
+static void on_mail(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct manager *manager = poll->data;
+    manager_enter(manager);
+    mailbox_deliver(manager->mailbox);
+    manager_leave(manager);
+    note_end(manager);
+}
+
+static void free_rules(struct rules *rules)
+{
+    if (rules) {
+        rules_clear(rules);
+        free(rules);
+    }
+}
+
+static void copy_config(struct manager *manager, const struct manager_config *config)
+{
+    manager->issuer = config->issuer;
+    manager->keystores = memory_new_array(config->keystore_count, sizeof(*manager->keystores));
+    manager->keystore_count = config->keystore_count;
+    for (size_t i = 0; i < config->keystore_count; i++) {
+        manager->keystores[i] = (struct manager_keystore){
+            memory_copy_text(config->keystores[i].name), config->keystores[i].keystore};
+    }
+    manager->rules = config->rules ? config->rules : NEW(struct rules);
+    manager->user = config->user;
+    manager->needs_sha256 = config->needs_sha256;
+    manager->listener =
+        (struct issuer_listener){manager, on_entry_set, on_entry_removed, on_bundle_changed};
+}
+
+static void free_manager(struct manager *manager)
+{
+    mailbox_free(manager->mailbox);
+    for (size_t i = 0; i < manager->keystore_count; i++) {
+        free((void *)manager->keystores[i].name);
+    }
+    free(manager->keystores);
+    free_rules(manager->rules);
+    if (manager->bundle) {
+        bundle_unref(manager->bundle);
+    }
+    free(manager->logged_reason);
+    free(manager);
+}
+
+static void on_part_closed(struct manager *manager)
+{
+    if (--manager->open_parts == 0) {
+        void (*stopped)(void *user) = manager->stopped;
+        void *user = manager->stopped_user;
+        free_manager(manager);
+        stopped(user);
+    }
+}
+
+static void on_timers_closed(void *user)
+{
+    on_part_closed(user);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    on_part_closed(handle->data);
+}
+
+/* Once nothing is in hand any more, at the issuer or in a keystore. */
+static void end_if_done(struct timer *timer)
+{
+    struct manager *manager = container_of(timer, struct manager, end);
+    if (issuances_count(&manager->issuances) > 0 || jwt_cache_issuing_count(manager->jwts) > 0 ||
+        key_pool_job_count(manager->pool) > 0) {
+        return;
+    }
+    jwt_cache_free(manager->jwts);
+    key_pool_free(manager->pool);
+    manager->open_parts = 2;
+    timer_heap_close(&manager->timers, on_timers_closed);
+    uv_close((uv_handle_t *)&manager->mailbox_poll, on_poll_closed);
+}
+
+static int watch_mailbox(struct manager *manager, struct error *err)
+{
+    int result =
+        uv_poll_init(manager->loop, &manager->mailbox_poll, mailbox_descriptor(manager->mailbox));
+    if (result < 0) {
+        return error_set(err, ERROR_INTERNAL, "watching the keystores' mailbox: %s",
+                         uv_strerror(result));
+    }
+    manager->mailbox_poll.data = manager;
+    (void)uv_poll_start(&manager->mailbox_poll, UV_READABLE, on_mail);
+    return 0;
+}
+
+static void free_half(void *user)
+{
+    struct manager *manager = user;
+    mailbox_free(manager->mailbox);
+    free(manager);
+}
+
+int manager_new_with_clock(uv_loop_t *loop, const struct manager_config *config,
+                           const struct timer_clock *clock, struct manager **ret_manager,
+                           struct error *err)
+{
+    struct mailbox *mailbox;
+    TRY(mailbox_new(&mailbox, err));
+    struct manager *manager = NEW(struct manager);
+    manager->loop = loop;
+    manager->mailbox = mailbox;
+    manager->end.fire = end_if_done;
+    TAILQ_INIT(&manager->notices);
+    groups_open(&manager->groups);
+    if (timer_heap_open(&manager->timers, loop, clock, on_clock_jumped, manager, err) < 0) {
+        free_half(manager);
+        return -1;
+    }
+    if (watch_mailbox(manager, err) < 0) {
+        timer_heap_close(&manager->timers, free_half);
+        return -1;
+    }
+    copy_config(manager, config);
+    manager->pool = key_pool_new(&manager->timers, mailbox, config->key_pool_size);
+    manager->jwts = jwt_cache_new(&manager->timers, config->issuer, note_end, manager);
+    issuances_open(&manager->issuances, &manager->timers, config->issuer,
+                   config->delivered_max_ttl_s);
+    manager->issuances.ended = note_end;
+    manager->issuances.user = manager;
+    *ret_manager = manager;
+    return 0;
+}
+
+int manager_new(uv_loop_t *loop, const struct manager_config *config, struct manager **ret_manager,
+                struct error *err)
+{
+    return manager_new_with_clock(loop, config, &timer_clock_system, ret_manager, err);
+}
+
+int manager_start(struct manager *manager, struct error *err)
+{
+    manager_enter(manager);
+    int result = manager->issuer->operations->start(manager->issuer, &manager->listener, err);
+    manager_leave(manager);
+    return result;
+}
+
+void manager_set_rules(struct manager *manager, struct rules *rules)
+{
+    struct rules *before = manager->rules;
+    bool is_any = false;
+    manager_enter(manager);
+    manager->rules = rules;
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity_apply_rules(identity)) {
+            is_any = true;
+            if (identity_is_denied(identity)) {
+                jwt_cache_forget(manager->jwts, identity->entry->id);
+            }
+        }
+    }
+    if (is_any) {
+        groups_rules_changed(manager);
+    }
+    free_rules(before);
+    manager_leave(manager);
+}
+
+void manager_keystore_changed(struct manager *manager, struct keystore *keystore)
+{
+    struct keystore_status status;
+    keystore_status(keystore, &status);
+    manager_enter(manager);
+    key_pool_keystore_changed(manager->pool, keystore);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        identity_keystore_changed(identity, keystore, status.state == KEYSTORE_STATE_READY);
+    }
+    manager_leave(manager);
+}
+
+void manager_stop(struct manager *manager, void (*stopped)(void *user), void *user)
+{
+    manager_enter(manager);
+    manager->stopped = stopped;
+    manager->stopped_user = user;
+    manager->is_stopping = true;
+    groups_close(manager);
+    struct identity *identity;
+    struct identity *next;
+    HASH_ITER (hh, manager->identities, identity, next) {
+        index_remove(&manager->index, &identity->item);
+        HASH_DEL(manager->identities, identity);
+        identity_free(identity);
+    }
+    jwt_cache_stop(manager->jwts);
+    key_pool_stop(manager->pool);
+    manager_leave(manager);
+    note_end(manager);
+}
+
+struct bundle *manager_bundle(struct manager *manager)
+{
+    return manager->bundle;
+}
+
+bool manager_has_identity(struct manager *manager, const struct text_list *selectors)
+{
+    manager_enter(manager);
+    bool has_identity = profile_get(manager, selectors)->group->count > 0;
+    manager_leave(manager);
+    return has_identity;
+}
+
+static int compare_entry_ids(const struct identity *a, const struct identity *b)
+{
+    return strcmp(a->entry->id, b->entry->id);
+}
+
+void manager_each_entry(struct manager *manager, void (*each)(void *user, struct entry *entry),
+                        void *user)
+{
+    HASH_SORT(manager->identities, compare_entry_ids);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        each(user, identity->entry);
+    }
+}
+
+void manager_each_svid(struct manager *manager, void (*each)(void *user, struct svid_x509 *svid),
+                       void *user)
+{
+    HASH_SORT(manager->identities, compare_entry_ids);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity->svid) {
+            each(user, identity->svid);
+        }
+    }
+}
+
+void manager_counters(struct manager *manager, struct manager_counters *ret_counters)
+{
+    struct manager_counters counters = {
+        .entries = HASH_COUNT(manager->identities),
+        .subscriptions = manager->subscription_count,
+        .issuing = issuances_count(&manager->issuances),
+        .issued = manager->issued,
+        .failures = manager->failures,
+    };
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity->svid) {
+            int64_t expiry = identity->svid->expires_at_s;
+            counters.svids++;
+            counters.next_expiry_s =
+                counters.next_expiry_s == 0 ? expiry : MIN(counters.next_expiry_s, expiry);
+        }
+    }
+    *ret_counters = counters;
+}

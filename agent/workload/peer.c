@@ -1,0 +1,165 @@
+#include "agent/workload/peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/workload/proc.h"
+#include "lib/base/file.h"
+#include "lib/base/memory.h"
+
+/* Newer than the C library's headers. */
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+static bool has_ended(int pidfd)
+{
+    struct pollfd poll_of = {.fd = pidfd, .events = POLLIN};
+    int count;
+    do {
+        count = poll(&poll_of, 1, 0);
+    } while (count < 0 && errno == EINTR);
+    return count != 0;
+}
+
+static int ended(pid_t pid, struct error *err)
+{
+    return error_set(err, ERROR_NOT_FOUND, "finding the process at the other end: pid %d has ended",
+                     pid);
+}
+
+/* Opens the folder of the process that pidfd is of. The pid may change hands before the open; but
+ * while the process runs it is its own, so a process that runs afterwards had it all the time. */
+static int open_proc(pid_t pid, int pidfd, int *ret_proc, struct error *err)
+{
+    char path[32];
+    (void)snprintf(path, sizeof(path), "/proc/%d", pid);
+    _cleanup_(file_close_cleanup) int proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (proc < 0 && errno != ENOENT) {
+        return error_set_errno(err, errno, "opening %s", path);
+    }
+    if (proc < 0 || has_ended(pidfd)) {
+        return ended(pid, err);
+    }
+    *ret_proc = proc;
+    proc = -1;
+    return 0;
+}
+
+/* Takes pidfd, also on failure. */
+static int peer_new(const struct ucred *credentials, int pidfd, struct peer **ret_peer,
+                    struct error *err)
+{
+    struct peer *peer = NEW(struct peer);
+    *peer = (struct peer){
+        .references = 1,
+        .pid = credentials->pid,
+        .uid = credentials->uid,
+        .gid = credentials->gid,
+        .pidfd = pidfd,
+        .proc = -1,
+    };
+    if (open_proc(peer->pid, pidfd, &peer->proc, err) < 0 ||
+        proc_read_start_time(peer->proc, &peer->start_time, err) < 0) {
+        peer_unref(peer);
+        return -1;
+    }
+    *ret_peer = peer;
+    return 0;
+}
+
+int peer_of_credentials(const struct ucred *credentials, uint64_t newest_start_time,
+                        struct peer **ret_peer, struct error *err)
+{
+    struct peer *peer = NULL;
+    int pidfd = pidfd_open(credentials->pid, 0);
+    if (pidfd < 0) {
+        return errno == ESRCH
+                   ? ended(credentials->pid, err)
+                   : error_set_errno(err, errno, "opening a pidfd of pid %d", credentials->pid);
+    }
+    TRY(peer_new(credentials, pidfd, &peer, err));
+    struct proc_credentials now = {0};
+    int result = proc_read_credentials(peer->proc, &now, err);
+    if (result == 0 && (peer->start_time > newest_start_time || now.uid != credentials->uid ||
+                        now.gid != credentials->gid)) {
+        result = error_set(err, ERROR_NOT_FOUND,
+                           "finding the process at the other end: pid %d is another process now",
+                           credentials->pid);
+    }
+    proc_credentials_clear(&now);
+    if (result < 0) {
+        peer_unref(peer);
+        return -1;
+    }
+    *ret_peer = peer;
+    return 0;
+}
+
+/* CLOCK_BOOTTIME in the unit of start times. */
+static uint64_t ticks_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    uint64_t ticks_a_second = (uint64_t)sysconf(_SC_CLK_TCK);
+    return (uint64_t)now.tv_sec * ticks_a_second +
+           (uint64_t)now.tv_nsec * ticks_a_second / 1000000000;
+}
+
+int peer_of_socket(int socket, struct peer **ret_peer, struct error *err)
+{
+    uint64_t accepted_at = ticks_now();
+    struct ucred credentials;
+    socklen_t size = sizeof(credentials);
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0) {
+        return error_set_errno(err, errno, "asking the kernel who connected");
+    }
+    /* 0: not a unix socket's peer, or in a pid namespace that this agent cannot see into. */
+    if (credentials.pid <= 0) {
+        return error_set(err, ERROR_PERMISSION_DENIED,
+                         "the process that connected is not visible in this agent's pid "
+                         "namespace; run the agent in the namespace of its host");
+    }
+    int pidfd = -1;
+    size = sizeof(pidfd);
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &size) == 0) {
+        return peer_new(&credentials, pidfd, ret_peer, err);
+    }
+    switch (errno) {
+    case ENOPROTOOPT:
+        return peer_of_credentials(&credentials, accepted_at, ret_peer, err);
+    case ESRCH:
+    case EINVAL:
+        return ended(credentials.pid, err);
+    default:
+        return error_set_errno(err, errno, "asking the kernel for a pidfd of pid %d",
+                               credentials.pid);
+    }
+}
+
+struct peer *peer_ref(struct peer *peer)
+{
+    peer->references++;
+    return peer;
+}
+
+void peer_unref(struct peer *peer)
+{
+    if (--peer->references > 0) {
+        return;
+    }
+    file_close_cleanup(&peer->pidfd);
+    file_close_cleanup(&peer->proc);
+    free(peer);
+}
+
+bool peer_is_alive(const struct peer *peer)
+{
+    return !has_ended(peer->pidfd);
+}

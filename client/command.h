@@ -1,0 +1,66 @@
+/* A subcommand of `signet`, and what the command line said. */
+#pragma once
+
+#include "lib/base/text.h"
+
+enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
+enum bundle_format { BUNDLE_SUMMARY, BUNDLE_PEM, BUNDLE_JWKS, BUNDLE_SPIFFE };
+
+/* The values of all options of all commands; a command reads those that it lists. Not given: NULL,
+ * 0 or empty. */
+struct arguments {
+    char *run_dir;
+    enum output_format output;
+    uint64_t timeout_ms;
+    char *folder;
+    struct text_list audience;
+    char *spiffe_id;
+    char *token;
+    char *id;
+    struct text_list selectors;
+    struct text_list dns_names;
+    char *hint;
+    uint64_t x509_svid_ttl_ms, jwt_svid_ttl_ms;
+    enum bundle_format bundle_format;
+};
+
+struct command_option {
+    const char *name;     /* without the dashes */
+    const char *argument; /* such as "DIR" */
+    const char *help;     /* one line */
+    /* Reads text into the field; may be called again for a list. */
+    int (*set)(void *field, const char *text, struct error *err);
+    size_t offset; /* of the field in struct arguments */
+    bool is_required;
+};
+
+struct command {
+    const char *name; /* "svid fetch x509" */
+    const char *summary;
+    const char *about; /* more, in --help */
+    const char *example;
+    const struct command_option *options; /* its own, besides those of all commands */
+    size_t option_count;
+    int (*run)(const struct arguments *arguments, struct error *err);
+};
+
+/* Every command, in the order of the help; NULL ends (subcommands.c). */
+extern const struct command *const commands[];
+
+/* Setters for options. Memory goes with arguments_clear. */
+int option_set_text(void *field, const char *text, struct error *err);
+int option_set_list(void *field, const char *text, struct error *err);
+/* As option_set_list, and commas separate items. */
+int option_set_comma_list(void *field, const char *text, struct error *err);
+int option_set_duration(void *field, const char *text, struct error *err);
+
+/* Reads argv (argv[0] is not looked at) by the command's options and those of all commands.
+ * Returns 1 when --help was asked for, which has been printed. Without a command (NULL) it stops at
+ * the first word, whose index is left in optind. InvalidArgument names what is known. */
+int command_parse(const struct command *command, int argc, char **argv, struct arguments *arguments,
+                  struct error *err);
+/* The help of all. */
+void command_print_overview(void);
+/* The command that the words at the start of argv name, NULL for none; *ret_words of them. */
+const struct command *command_find(int argc, char **argv, int *ret_words);
+void arguments_clear(struct arguments *arguments);

@@ -1,0 +1,11 @@
+/* The subcommands; one file each, or a few that belong together. */
+#pragma once
+
+#include "client/command.h"
+
+extern const struct command command_svid_fetch_x509, command_svid_watch;   /* svid.c */
+extern const struct command command_svid_fetch_jwt, command_svid_validate; /* jwt.c */
+extern const struct command command_entry_list, command_entry_add, command_entry_remove;
+extern const struct command command_bundle_show;
+extern const struct command command_key_list;
+extern const struct command command_health;

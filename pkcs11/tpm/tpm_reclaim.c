@@ -1,0 +1,101 @@
+#include "pkcs11/tpm/tpm_reclaim.h"
+
+#include <string.h>
+
+#include "lib/base/log.h"
+
+enum { SESSION_WAIT_MS = 200 };
+
+/* A child's qualified name is a hash over its parent's and its own name (TPM 2.0 Part 1 16), so it
+ * proves whose child it is. */
+static bool qualify(const struct tpm_crypto *crypto, struct bytes parent,
+                    const struct tpm_name *name, struct tpm_name *ret_qualified)
+{
+    const struct bytes parts[] = {parent, tpm_name_bytes(name)};
+    memcpy(ret_qualified->data, name->data, 2);
+    return tpm_crypto_hash(crypto, parts, ARRAY_SIZE(parts), ret_qualified->data + 2);
+}
+
+static bool is_child_of_primary(const struct tpm_device *device, const struct tpm_name *name,
+                                const TPM2B_NAME *qualified)
+{
+    static const uint8_t owner[] = {TPM2_RH_OWNER >> 24, 0, 0, TPM2_RH_OWNER & 0xff};
+    struct tpm_name primary;
+    struct tpm_name expected;
+    return qualify(&device->crypto, (struct bytes){owner, sizeof(owner)},
+                   &device->primary.object.name, &primary) &&
+           qualify(&device->crypto, tpm_name_bytes(&primary), name, &expected) &&
+           bytes_is_equal((struct bytes){qualified->name, qualified->size},
+                          tpm_name_bytes(&expected));
+}
+
+static bool is_left_behind(const struct tpm_device *device, TPM2_HANDLE handle)
+{
+    TPM2B_PUBLIC public;
+    TPM2B_PUBLIC template;
+    TPM2B_NAME qualified;
+    struct tpm_name name;
+    struct tpm_transport *transport = device->cache.transport;
+    if (tpm_command_read_public(transport, handle, &public, &qualified) != TSS2_RC_SUCCESS ||
+        tpm_public_name(&device->crypto, &public, &name) != TSS2_RC_SUCCESS) {
+        return false;
+    }
+    for (unsigned type = 0; type < KEY_TYPE_COUNT; type++) {
+        tpm_public_key_template(type, &template);
+        if (tpm_public_matches(&public, &template)) {
+            return is_child_of_primary(device, &name, &qualified);
+        }
+    }
+    return tpm_name_is_equal(&name, &device->primary.object.name);
+}
+
+void tpm_reclaim_objects(struct tpm_device *device)
+{
+    TPML_HANDLE handles = {0};
+    if (!device->primary.is_known || tpm_command_handles(&device->transport, TPM2_TRANSIENT_FIRST,
+                                                         &handles) != TSS2_RC_SUCCESS) {
+        return;
+    }
+    for (size_t i = 0; i < MIN(handles.count, ARRAY_SIZE(handles.handle)); i++) {
+        TPM2_HANDLE handle = handles.handle[i];
+        if (is_left_behind(device, handle) &&
+            tpm_command_flush(&device->transport, handle) == TSS2_RC_SUCCESS) {
+            log_warning("keystore %s: flushed the object 0x%x, left in the TPM by an earlier run",
+                        device->name, handle);
+        }
+    }
+}
+
+static bool has_handle(const TPML_HANDLE *handles, TPM2_HANDLE handle)
+{
+    for (size_t i = 0; i < MIN(handles->count, ARRAY_SIZE(handles->handle)); i++) {
+        if (handles->handle[i] == handle) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void tpm_reclaim_sessions(struct tpm_device *device)
+{
+    TPML_HANDLE before = {0};
+    TPML_HANDLE after = {0};
+    if (tpm_command_handles(&device->transport, TPM2_LOADED_SESSION_FIRST, &before) !=
+        TSS2_RC_SUCCESS) {
+        return;
+    }
+    tpm_transport_pause(SESSION_WAIT_MS);
+    if (tpm_command_handles(&device->transport, TPM2_LOADED_SESSION_FIRST, &after) !=
+        TSS2_RC_SUCCESS) {
+        return;
+    }
+    for (size_t i = 0; i < MIN(after.count, ARRAY_SIZE(after.handle)); i++) {
+        TPM2_HANDLE handle = after.handle[i];
+        if (handle >> TPM2_HR_SHIFT == TPM2_HT_HMAC_SESSION && has_handle(&before, handle) &&
+            tpm_command_flush(&device->transport, handle) == TSS2_RC_SUCCESS) {
+            log_warning("keystore %s: flushed the session 0x%x, as all session slots of the TPM "
+                        "were taken and nobody seemed to use it",
+                        device->name, handle);
+        }
+    }
+}

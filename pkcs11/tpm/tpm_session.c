@@ -1,0 +1,296 @@
+#include "pkcs11/tpm/tpm_session.h"
+
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <string.h>
+
+enum { NONCE_BYTES = 32, NONCE_BYTES_MIN = 16, SESSION_COMMANDS_MAX = 16384 };
+
+struct session_secrets {
+    uint8_t salt[TPM_HASH_BYTES];
+    uint8_t shared[TPM_HASH_BYTES];
+    uint8_t session_key[TPM_HASH_BYTES];
+    uint8_t cipher_key[TPM_CIPHER_KEY_BYTES + TPM_CIPHER_IV_BYTES];
+};
+_Static_assert(TPM_CIPHER_KEY_BYTES + TPM_CIPHER_IV_BYTES == TPM_HASH_BYTES,
+               "one block of KDFa is key and IV");
+
+static struct session_secrets *secrets_of(const struct tpm_session *session)
+{
+    return (struct session_secrets *)session->secrets.data;
+}
+
+static struct bytes nonce_bytes(const TPM2B_NONCE *nonce)
+{
+    return (struct bytes){nonce->buffer, nonce->size};
+}
+
+static bool renew_nonce(TPM2B_NONCE *nonce)
+{
+    nonce->size = NONCE_BYTES;
+    return RAND_bytes(nonce->buffer, NONCE_BYTES) == 1;
+}
+
+int tpm_session_open(struct tpm_session *session, struct tpm_transport *transport,
+                     const struct tpm_crypto *crypto, struct error *err)
+{
+    *session = (struct tpm_session){.transport = transport, .crypto = crypto};
+    return secret_new(sizeof(struct session_secrets), &session->secrets, err);
+}
+
+void tpm_session_close(struct tpm_session *session)
+{
+    tpm_session_end(session, false);
+    secret_clear(&session->secrets);
+}
+
+bool tpm_session_is_usable(const struct tpm_session *session)
+{
+    return session->handle != 0 && session->commands < SESSION_COMMANDS_MAX;
+}
+
+/* Part 1 19.6.8. */
+static bool derive_session_key(struct tpm_session *session)
+{
+    struct session_secrets *secrets = secrets_of(session);
+    EVP_MAC_CTX *mac =
+        tpm_crypto_mac_new(session->crypto, (struct bytes){secrets->salt, sizeof(secrets->salt)});
+    bool is_derived =
+        mac && tpm_crypto_kdfa(mac, "ATH", nonce_bytes(&session->nonce_tpm),
+                               nonce_bytes(&session->nonce_caller), secrets->session_key);
+    EVP_MAC_CTX_free(mac);
+    if (is_derived) {
+        session->mac = tpm_crypto_mac_new(
+            session->crypto, (struct bytes){secrets->session_key, sizeof(secrets->session_key)});
+    }
+    OPENSSL_cleanse(secrets->salt, sizeof(secrets->salt));
+    OPENSSL_cleanse(secrets->session_key, sizeof(secrets->session_key));
+    return session->mac != NULL;
+}
+
+static TSS2_RC send_start(struct tpm_session *session, TPM2_HANDLE primary,
+                          const TPM2B_ENCRYPTED_SECRET *salt)
+{
+    const TPMT_SYM_DEF aes = {
+        .algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
+    struct tpm_transport *transport = session->transport;
+    session->nonce_tpm.size = 0;
+    TSS2_RC rc = Tss2_Sys_StartAuthSession_Prepare(transport->sys, primary, TPM2_RH_NULL,
+                                                   &session->nonce_caller, salt, TPM2_SE_HMAC, &aes,
+                                                   TPM2_ALG_SHA256);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = tpm_transport_execute(transport, "TPM2_StartAuthSession");
+    }
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = Tss2_Sys_StartAuthSession_Complete(transport->sys, &session->handle,
+                                                &session->nonce_tpm);
+    }
+    return rc;
+}
+
+TSS2_RC tpm_session_start(struct tpm_session *session, TPM2_HANDLE primary,
+                          const TPM2B_PUBLIC *public)
+{
+    TPM2B_ENCRYPTED_SECRET salt = {0};
+    struct session_secrets *secrets = secrets_of(session);
+    session->commands = 0;
+    if (!renew_nonce(&session->nonce_caller)) {
+        return TPM_RC_CRYPTO;
+    }
+    TSS2_RC rc = tpm_salt_make(session->crypto, public, secrets->salt, secrets->shared, &salt);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = send_start(session, primary, &salt);
+    }
+    if (rc == TSS2_RC_SUCCESS && session->nonce_tpm.size < NONCE_BYTES_MIN) {
+        rc = TPM_RC_TAMPERED;
+    }
+    if (rc == TSS2_RC_SUCCESS && !derive_session_key(session)) {
+        rc = TPM_RC_CRYPTO;
+    }
+    if (rc != TSS2_RC_SUCCESS) {
+        tpm_session_end(session, true);
+    }
+    return rc;
+}
+
+void tpm_session_end(struct tpm_session *session, bool may_flush)
+{
+    struct tpm_transport *transport = session->transport;
+    if (session->handle != 0 && may_flush &&
+        Tss2_Sys_FlushContext_Prepare(transport->sys, session->handle) == TSS2_RC_SUCCESS) {
+        (void)tpm_transport_execute(transport, NULL);
+    }
+    session->handle = 0;
+    EVP_MAC_CTX_free(session->mac);
+    session->mac = NULL;
+}
+
+/* En- or decrypts a parameter in place; the session's own HMAC key is the KDF's (Part 1 21.3). */
+static bool cipher(struct tpm_session *session, const TPM2B_NONCE *newer, const TPM2B_NONCE *older,
+                   bool encrypt, uint8_t *data, size_t size)
+{
+    struct session_secrets *secrets = secrets_of(session);
+    bool is_done = tpm_crypto_kdfa(session->mac, "CFB", nonce_bytes(newer), nonce_bytes(older),
+                                   secrets->cipher_key) &&
+                   tpm_crypto_cfb(session->crypto, secrets->cipher_key, encrypt, data, size);
+    OPENSSL_cleanse(secrets->cipher_key, sizeof(secrets->cipher_key));
+    return is_done;
+}
+
+static TSS2_RC encrypt_command(struct tpm_session *session)
+{
+    uint8_t data[TPM2_MAX_COMMAND_SIZE];
+    const uint8_t *parameter = NULL;
+    size_t size = 0;
+    TSS2_SYS_CONTEXT *sys = session->transport->sys;
+    TSS2_RC rc = Tss2_Sys_GetDecryptParam(sys, &size, &parameter);
+    if (rc != TSS2_RC_SUCCESS || size == 0 || size > sizeof(data)) {
+        return rc;
+    }
+    memcpy(data, parameter, size);
+    if (!cipher(session, &session->nonce_caller, &session->nonce_tpm, true, data, size)) {
+        return TPM_RC_CRYPTO;
+    }
+    return Tss2_Sys_SetDecryptParam(sys, size, data);
+}
+
+/* HMAC over a hash of the parameters, the nonces and the attributes (Part 1 19.6.5). */
+static bool authenticate(struct tpm_session *session, const uint8_t hash[TPM_HASH_BYTES],
+                         const TPM2B_NONCE *newer, const TPM2B_NONCE *older,
+                         TPMA_SESSION attributes, uint8_t ret_mac[TPM_HASH_BYTES])
+{
+    const struct bytes parts[] = {
+        {hash, TPM_HASH_BYTES},
+        nonce_bytes(newer),
+        nonce_bytes(older),
+        {&attributes, sizeof(attributes)},
+    };
+    return tpm_crypto_mac(session->mac, parts, ARRAY_SIZE(parts), ret_mac);
+}
+
+static void put_u32(uint32_t value, uint8_t ret_bytes[4])
+{
+    for (size_t i = 0; i < 4; i++) {
+        ret_bytes[i] = (uint8_t)(value >> (24 - 8 * i));
+    }
+}
+
+/* cpHash, HMAC, and the authorization area that carries it (Part 1 18.7). */
+static TSS2_RC authorize_command(struct tpm_session *session, const struct tpm_command *command,
+                                 const struct tpm_name *name)
+{
+    uint8_t code[4];
+    uint8_t hash[TPM_HASH_BYTES];
+    struct bytes parameters = {0};
+    TSS2_SYS_CONTEXT *sys = session->transport->sys;
+    TSS2L_SYS_AUTH_COMMAND list = {.count = 1};
+    TPMS_AUTH_COMMAND *auth = &list.auths[0];
+    TSS2_RC rc = Tss2_Sys_GetCpBuffer(sys, &parameters.size, &parameters.data);
+    if (rc != TSS2_RC_SUCCESS) {
+        return rc;
+    }
+    put_u32(command->code, code);
+    const struct bytes parts[] = {{code, sizeof(code)}, tpm_name_bytes(name), parameters};
+    auth->sessionHandle = session->handle;
+    auth->nonce = session->nonce_caller;
+    auth->sessionAttributes = TPMA_SESSION_CONTINUESESSION | command->attributes;
+    auth->hmac.size = TPM_HASH_BYTES;
+    if (!tpm_crypto_hash(session->crypto, parts, ARRAY_SIZE(parts), hash) ||
+        !authenticate(session, hash, &session->nonce_caller, &session->nonce_tpm,
+                      auth->sessionAttributes, auth->hmac.buffer)) {
+        return TPM_RC_CRYPTO;
+    }
+    return Tss2_Sys_SetCmdAuths(sys, &list);
+}
+
+/* rpHash and HMAC of the answer; its new nonce is taken over when they are right. The library's
+ * GetRspAuths has checked that the parameters lie within the answer, so it comes first. */
+static TSS2_RC check_answer(struct tpm_session *session, const struct tpm_command *command,
+                            struct bytes *ret_parameters)
+{
+    uint8_t head[8] = {0};
+    uint8_t hash[TPM_HASH_BYTES];
+    uint8_t mac[TPM_HASH_BYTES];
+    TSS2_SYS_CONTEXT *sys = session->transport->sys;
+    TSS2L_SYS_AUTH_RESPONSE list = {0};
+    const TPMS_AUTH_RESPONSE *auth = &list.auths[0];
+    if (Tss2_Sys_GetRspAuths(sys, &list) != TSS2_RC_SUCCESS || list.count != 1 ||
+        auth->nonce.size < NONCE_BYTES_MIN || auth->hmac.size != TPM_HASH_BYTES ||
+        Tss2_Sys_GetRpBuffer(sys, &ret_parameters->size, &ret_parameters->data) !=
+            TSS2_RC_SUCCESS) {
+        return TPM_RC_TAMPERED;
+    }
+    put_u32(command->code, head + 4);
+    const struct bytes parts[] = {{head, sizeof(head)}, *ret_parameters};
+    if (!tpm_crypto_hash(session->crypto, parts, ARRAY_SIZE(parts), hash) ||
+        !authenticate(session, hash, &auth->nonce, &session->nonce_caller, auth->sessionAttributes,
+                      mac)) {
+        return TPM_RC_CRYPTO;
+    }
+    TPMA_SESSION required =
+        TPMA_SESSION_CONTINUESESSION | (command->attributes & TPMA_SESSION_ENCRYPT);
+    if (CRYPTO_memcmp(mac, auth->hmac.buffer, sizeof(mac)) != 0 ||
+        (auth->sessionAttributes & required) != required) {
+        return TPM_RC_TAMPERED;
+    }
+    session->nonce_tpm = auth->nonce;
+    return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC decrypt_answer(struct tpm_session *session, struct bytes parameters)
+{
+    uint8_t data[TPM2_MAX_COMMAND_SIZE];
+    struct reader reader = reader_of(parameters);
+    struct bytes parameter = reader_bytes(&reader, reader_u16(&reader));
+    if (reader.is_bad || parameter.size > sizeof(data)) {
+        return TPM_RC_BAD_ANSWER;
+    }
+    if (parameter.size == 0) {
+        return TSS2_RC_SUCCESS;
+    }
+    memcpy(data, parameter.data, parameter.size);
+    if (!cipher(session, &session->nonce_tpm, &session->nonce_caller, false, data,
+                parameter.size)) {
+        return TPM_RC_CRYPTO;
+    }
+    return Tss2_Sys_SetEncryptParam(session->transport->sys, parameter.size, data);
+}
+
+static TSS2_RC seal_command(struct tpm_session *session, const struct tpm_command *command,
+                            const struct tpm_name *name)
+{
+    TSS2_RC rc = renew_nonce(&session->nonce_caller) ? TSS2_RC_SUCCESS : TPM_RC_CRYPTO;
+    if (rc == TSS2_RC_SUCCESS && (command->attributes & TPMA_SESSION_DECRYPT)) {
+        rc = encrypt_command(session);
+    }
+    return rc == TSS2_RC_SUCCESS ? authorize_command(session, command, name) : rc;
+}
+
+static TSS2_RC unseal_answer(struct tpm_session *session, const struct tpm_command *command)
+{
+    struct bytes parameters = {0};
+    TSS2_RC rc = check_answer(session, command, &parameters);
+    if (rc == TSS2_RC_SUCCESS && (command->attributes & TPMA_SESSION_ENCRYPT)) {
+        rc = decrypt_answer(session, parameters);
+    }
+    return rc;
+}
+
+TSS2_RC tpm_session_execute(struct tpm_session *session, const struct tpm_command *command,
+                            const struct tpm_name *name)
+{
+    TSS2_RC rc = seal_command(session, command, name);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = tpm_transport_execute(session->transport, command->name);
+    }
+    if (rc != TSS2_RC_SUCCESS) {
+        return rc;
+    }
+    session->commands++;
+    rc = unseal_answer(session, command);
+    if (rc != TSS2_RC_SUCCESS) {
+        /* The TPM's nonce moved on and ours did not. */
+        tpm_session_end(session, true);
+    }
+    return rc;
+}

@@ -1,0 +1,462 @@
+#include "agent/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/base/memory.h"
+
+/* The least that is accepted, two lines. */
+#define LEAST                                                                                      \
+    "trust_domain = \"example.org\"  tpm { }  keystore \"tpm\" { type = \"tpm\" }\n"               \
+    "issuer \"embedded\" { keystore = \"tpm\" }\n"
+#define HSM "keystore \"hsm\" { type = \"pkcs11\" module = \"/x.so\" token = \"signet\" "
+
+static int parse(const char *text, struct config **ret_config, struct error *err)
+{
+    return config_parse(bytes_of_text(text), "test.conf", ret_config, err);
+}
+
+static struct config *accepted(const char *text)
+{
+    struct config *config = NULL;
+    struct error err = {0};
+    if (parse(text, &config, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    return config;
+}
+
+static void defaults(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config = accepted(LEAST);
+    assert_string_equal(config->path, "test.conf");
+    assert_string_equal(config->data_dir, "/var/lib/signet");
+    assert_string_equal(config->run_dir, "/run/signet");
+    assert_int_equal(config->log_level, LOG_LEVEL_INFO);
+    assert_string_equal(config->tcti, "device:/dev/tpmrm0");
+    assert_int_equal(config->keystores[0].type, CONFIG_KEYSTORE_TPM);
+    assert_int_equal(config->keystores[0].workers, 1);
+    assert_false(config->keystores[0].is_isolated);
+    assert_string_equal(config->issuer.keystore, "tpm");
+    assert_int_equal(config->issuer.ca_key_type, KEY_TYPE_EC_P256);
+    assert_int_equal(config->issuer.jwt_key_type, KEY_TYPE_EC_P256);
+    assert_int_equal(config->issuer.ca_ttl_s, 86400);
+    assert_int_equal(config->issuer.x509_svid_ttl_s, 3600);
+    assert_int_equal(config->issuer.jwt_svid_ttl_s, 300);
+    assert_int_equal(config->delivered_max_ttl_s, 3600);
+    assert_int_equal(config->key_pool_size, 4);
+    assert_int_equal(config->connections_per_uid, 1024);
+    assert_int_equal(config->sha256_limit_bytes, 0);
+    assert_int_equal(config->entry_count, 0);
+    assert_int_equal(config->rules.count, 0);
+}
+
+static void every_key(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config = accepted(
+        "# signet\n"
+        "trust_domain = \"example.org\" // name\r\n"
+        "data_dir = \"/d\" run_dir = '/r' log_level = debug\n"
+        "delivered_max_ttl = \"30m\" key_pool_size = 0 connections_per_uid = \"7\"\n"
+        "/* rules\n ${HOME} \" { */ rule \"*\" { }\n"
+        "tpm { tcti = \"swtpm:path=/x\" }\n"
+        "keystore \"tpm\" { type = \"tpm\" }\n"
+        "keystore \"hsm\" { type = \"pkcs11\" module = \"softhsm2\" token = \"a b\"\n"
+        "    pin = \"file:/etc/pin\" isolate = true workers = 16 }\n"
+        "issuer \"embedded\" { keystore = \"hsm\" ca_ttl = \"2m\" x509_svid_ttl = \"1m\"\n"
+        "    jwt_svid_ttl = \"10s\" ca_key_type = \"rsa-2048\" jwt_key_type = \"ec-p384\" }\n"
+        "workload { sha256_limit = \"512M\" }\n"
+        "entry \"spiffe://example.org/a\" {\n"
+        "    selectors = { \"unix:uid:1000\", 'unix:path:/usr/bin/a b\\'\\\\${x}', }\n"
+        "    x509_svid_ttl = \"30s\" jwt_svid_ttl = \"20s\"\n"
+        "    dns_names = { \"a.example.org\", \"b\" } hint = \"say \\\"hi\\\"\" }\n"
+        "entry \"spiffe://example.org/a\" { selectors = \"unix:uid:1001\" }\n"
+        "rule \"spiffe://example.org/a/*\" { key = \"guarded\" key_type = \"ec-p384\" }\n"
+        "rule \"spiffe://example.org/b\" { key = \"hardware\" keystore = \"hsm\" }\n");
+    assert_string_equal(config->trust_domain, "example.org");
+    assert_string_equal(config->data_dir, "/d");
+    assert_string_equal(config->run_dir, "/r");
+    assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(config->delivered_max_ttl_s, 1800);
+    assert_int_equal(config->key_pool_size, 0);
+    assert_int_equal(config->connections_per_uid, 7);
+    assert_string_equal(config->tcti, "swtpm:path=/x");
+    assert_int_equal(config->keystore_count, 2);
+    const struct config_keystore *hsm = &config->keystores[1];
+    assert_string_equal(hsm->name, "hsm");
+    assert_int_equal(hsm->type, CONFIG_KEYSTORE_PKCS11);
+    assert_string_equal(hsm->module, "softhsm2");
+    assert_string_equal(hsm->token, "a b");
+    assert_string_equal(hsm->pin_path, "/etc/pin");
+    assert_true(hsm->is_isolated);
+    assert_int_equal(hsm->workers, 16);
+    assert_string_equal(config->issuer.keystore, "hsm");
+    assert_int_equal(config->issuer.ca_ttl_s, 120);
+    assert_int_equal(config->issuer.x509_svid_ttl_s, 60);
+    assert_int_equal(config->issuer.jwt_svid_ttl_s, 10);
+    assert_int_equal(config->issuer.ca_key_type, KEY_TYPE_RSA_2048);
+    assert_int_equal(config->issuer.jwt_key_type, KEY_TYPE_EC_P384);
+    assert_int_equal(config->sha256_limit_bytes, (uint64_t)512 << 20);
+    assert_int_equal(config->entry_count, 2);
+    const struct entry *entry = config->entries[0];
+    assert_string_equal(entry->spiffe_id, "spiffe://example.org/a");
+    assert_int_equal(entry->selectors.count, 2);
+    assert_string_equal(entry->selectors.items[0], "unix:path:/usr/bin/a b'\\${x}");
+    assert_string_equal(entry->selectors.items[1], "unix:uid:1000");
+    assert_int_equal(entry->x509_svid_ttl_s, 30);
+    assert_int_equal(entry->jwt_svid_ttl_s, 20);
+    assert_int_equal(entry->dns_names.count, 2);
+    assert_string_equal(entry->hint, "say \"hi\"");
+    assert_true(entry->is_configured);
+    assert_memory_equal(entry->id, "conf:", 5);
+    assert_string_equal(config->entries[1]->hint, "");
+    assert_int_equal(config->entries[1]->selectors.count, 1);
+    assert_string_not_equal(entry->id, config->entries[1]->id);
+    assert_int_equal(config->rules.count, 3);
+    assert_string_equal(config->rules.items[0].pattern, "*");
+    assert_int_equal(config->rules.items[1].protection, KEY_PROTECTION_GUARDED);
+    assert_int_equal(config->rules.items[1].key_type, KEY_TYPE_EC_P384);
+    assert_null(config->rules.items[1].keystore);
+    assert_string_equal(config->rules.items[2].keystore, "hsm");
+}
+
+/* Each is refused with an error that begins with the place and has the words. */
+static const struct {
+    const char *text, *place, *words;
+} refused[] = {
+    /* Syntax. */
+    {"data_dir", "test.conf:1: ", "file ends before"},
+    {LEAST "data_dir \"/x\"", "test.conf:3: ", "comes '='"},
+    {LEAST "data_dir = ", "test.conf:3: ", "file ends before"},
+    {LEAST "data_dir = }", "test.conf:3: ", "never opened"},
+    {LEAST "data_dir = { \"/x\" }", "test.conf:3: ", "'{' cannot stand here"},
+    {LEAST "data_dir = /x", "test.conf:3: ", "in \"/run/signet\""},
+    {LEAST "\"data_dir\" = \"/x\"", "test.conf:3: ", "without quotes"},
+    {LEAST "data_dir = \"/x\n\"", "test.conf:3: ", "not closed"},
+    {LEAST "data_dir = '/x", "test.conf:3: ", "not closed"},
+    {LEAST "data_dir = \"/x\\", "test.conf:3: ", "after a backslash"},
+    {LEAST "data_dir = \"/x\\000y\"", "test.conf:3: ", "after a backslash"},
+    {LEAST "data_dir = \"/x\ty\"", "test.conf:3: ", "control character"},
+    {LEAST "data_dir = \"/\xff\"", "test.conf:3: ", "not UTF-8"},
+    {LEAST "data_dir = \"${HOME}/x\"", "test.conf:3: ", "${HOME} are not replaced"},
+    {LEAST "data_dir = ${HOME}", "test.conf:3: ", "means nothing here"},
+    {LEAST "data_dir = *", "test.conf:3: ", "means nothing here"},
+    {LEAST "data_dir += \"/x\"", "test.conf:3: ", "means nothing here"},
+    {LEAST "- = 5", "test.conf:3: ", "without a key"},
+    {LEAST "# comment\n/* a\n */ \n# b\n!", "test.conf:7: ", "means nothing here"},
+    {LEAST "# comment\n/* a\n */ \n# b\nx = 1", "test.conf:7: ", "unknown key \"x\""},
+    {LEAST "/* \n\n", "test.conf:3: ", "never closed"},
+    {LEAST "a\rb", "test.conf:3: ", "carriage return"},
+    {LEAST "tpm {\n", "test.conf:3: ", "never closed"},
+    {LEAST "}", "test.conf:3: ", "never opened"},
+    {LEAST "{ }", "test.conf:3: ", "without the name"},
+    {LEAST "tpm { tpm { } }", "test.conf:3: ", "a block within a block"},
+    {LEAST "tpm \"x\" { }", "test.conf:3: ", "comes '{'"},
+    {LEAST "tpm ", "test.conf:3: ", "file ends before"},
+    {LEAST "entry { selectors = \"unix:uid:1\" }", "test.conf:3: ", "needs a title"},
+    {LEAST "entry \"a\" \"b\" { }", "test.conf:3: ", "comes '{'"},
+    {LEAST "x (1)", "test.conf:3: ", "means nothing here"},
+    {LEAST "include(\"/etc/passwd\")", "test.conf:3: ", "means nothing here"},
+    {LEAST "include \"/etc/passwd\"", "test.conf:3: ", "unknown key \"include\""},
+    {LEAST "\"tpm|tcti\" \"x\"", "test.conf:3: ", "test.conf:3: "},
+    /* Keys. */
+    {LEAST "dat_dir = \"/x\"", "test.conf:3: ", "expected trust_domain, data_dir"},
+    {LEAST "tpm = \"x\"", "test.conf:3: ", "comes '{'"},
+    {"tpm {\n tcty = \"x\" }", "test.conf:2: ", "tpm: unknown key \"tcty\"; expected tcti"},
+    {LEAST "data_dir = \"/x\"\ndata_dir = \"/y\"", "test.conf:4: ", "twice"},
+    {LEAST "tpm { tcti = \"x\" }", "test.conf:3: ", "twice"},
+    {LEAST "tpm { }", "test.conf:3: ", "twice"},
+    {LEAST "issuer \"embedded\" { keystore = \"tpm\" }", "test.conf:3: ", "twice"},
+    {LEAST "workload { } workload { }", "test.conf:3: ", "twice"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = { \"unix:uid:1\" }\nselectors = { "
+           "\"unix:uid:2\" } }",
+     "test.conf:4: ", "twice"},
+    {"data_dir = \"/x\"", "test.conf: ", "trust_domain is missing"},
+    /* Values. */
+    {"trust_domain = \"Example.org\"", "test.conf:1: trust_domain", "lower case"},
+    {LEAST "data_dir = \"x\"", "test.conf:3: data_dir", "absolute"},
+    {LEAST "data_dir = \"/x/../y\"", "test.conf:3: data_dir", "\"..\""},
+    {LEAST "data_dir = \"/x/\"", "test.conf:3: data_dir", "absolute"},
+    {LEAST "log_level = \"loud\"", "test.conf:3: log_level", "debug, info"},
+    {LEAST "delivered_max_ttl = 60", "test.conf:3: delivered_max_ttl", "a number and a unit"},
+    {LEAST "delivered_max_ttl = \"1500ms\"", "test.conf:3: delivered_max_ttl", "whole seconds"},
+    {LEAST "delivered_max_ttl = \"9s\"", "test.conf:3: delivered_max_ttl",
+     "from \"10s\" to \"1d\""},
+    {LEAST "key_pool_size = 257", "test.conf:3: key_pool_size", "from 0 to 256"},
+    {LEAST "key_pool_size = \"-1\"", "test.conf:3: key_pool_size", "from 0 to 256"},
+    {LEAST "connections_per_uid = 0", "test.conf:3: connections_per_uid", "from 1 to"},
+    {LEAST "workload { sha256_limit = \"5T\" }", "test.conf:3: sha256_limit", "K, M or G"},
+    {LEAST "workload { sha256_limit = \"99999999999999999999G\" }", "test.conf:3: ", "K, M or G"},
+    {LEAST "workload { sha256_limit = \"2000G\" }", "test.conf:3: sha256_limit", "K, M or G"},
+    {LEAST "workload { sha256_limit = \"\" }", "test.conf:3: sha256_limit", "K, M or G"},
+    {"run_dir = \"/23456789012345678901234567890123456789012345678901234567890123456789012345678"
+     "901234567890123456\"\n" LEAST,
+     "test.conf: run_dir", "more than the 107 bytes"},
+    {LEAST "run_dir = \"/x\" data_dir = \"/x\"", "test.conf: ", "one folder"},
+    /* Keystores. */
+    {"trust_domain = \"a\" issuer \"embedded\" { keystore = \"x\" }",
+     "test.conf: ", "no block keys"},
+    {"keystore \"tpm\" { type = \"tpm\" } trust_domain = \"a\" issuer \"embedded\" { keystore = "
+     "\"tpm\" }",
+     "test.conf: keystore \"tpm\"", "add tpm {"},
+    {LEAST "keystore \"x\" { }", "test.conf:3: keystore \"x\"", "type is missing"},
+    {LEAST "keystore \"x\" { type = \"hsm\" }", "test.conf:3: type", "neither \"tpm\" nor"},
+    {LEAST "keystore \"x y\" { type = \"tpm\" }", "test.conf:3: keystore", "not a name"},
+    {LEAST "keystore \"memory\" { type = \"pkcs11\" }", "test.conf:3: keystore", "own memory"},
+    {LEAST "keystore \"tpm\" { type = \"pkcs11\" }", "test.conf:3: keystore", "of this name"},
+    {LEAST "keystore \"two\" { type = \"tpm\" }", "test.conf:3: keystore", "has one TPM"},
+    {LEAST "keystore \"x\" { type = \"pkcs11\" module = \"m\" }",
+     "test.conf:3: ", "module and token"},
+    {LEAST "keystore \"x\" { type = \"pkcs11\" module = \"./m\" }", "test.conf:3: module",
+     "p11-kit"},
+    {"tpm { } keystore \"tpm\" { type = \"tpm\" workers = 2 }", "test.conf:1: keystore",
+     "no key mod"},
+    {LEAST HSM "workers = 17 }", "test.conf:3: workers", "from 1 to 16"},
+    {LEAST HSM "isolate = yes }", "test.conf:3: isolate", "neither true nor false"},
+    {LEAST HSM "\n pin = \"credential:a/b\" }", "test.conf:4: pin", "name of a systemd credential"},
+    {LEAST HSM "pin = \"credential:hsm\" }", "test.conf:3: pin", "CREDENTIALS_DIRECTORY"},
+    /* Issuer. */
+    {"trust_domain = \"a\" tpm { } keystore \"tpm\" { type = \"tpm\" }",
+     "test.conf: ", "no block iss"},
+    {"issuer \"spire\" { keystore = \"x\" }", "test.conf:1: issuer \"spire\"", "embedded"},
+    {"issuer \"embedded\" { }", "test.conf:1: issuer", "keystore is missing"},
+    {"trust_domain = \"a\"\nissuer \"embedded\" { keystore = \"x\" }\n" HSM "}",
+     "test.conf:2: ", "no block keystore \"x\""},
+    {"issuer \"embedded\" { keystore = \"x\" ca_key_type = \"rsa\" }", "test.conf:1: ca_key_type",
+     "rsa-2048"},
+    {"trust_domain = \"a\"\n" HSM "} issuer \"embedded\" { keystore = \"hsm\" ca_ttl = \"1h\" }",
+     "test.conf:2: ca_ttl", "twice the x509_svid_ttl"},
+    {"trust_domain = \"a\"\n" HSM "} issuer \"embedded\" { keystore = \"hsm\" ca_ttl = \"4m\" "
+     "x509_svid_ttl = \"1m\" }",
+     "test.conf:2: ca_ttl", "jwt_svid_ttl"},
+    /* Entries. */
+    {LEAST "entry \"spiffe://example.org/a\" { }", "test.conf:3: entry", "selectors is missing"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = { } }", "test.conf:3: ", "empty list"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = { \"unix:uid:1\" \"b\" } }",
+     "test.conf:3: ", "commas"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = { { \"unix:uid:1\" } } }",
+     "test.conf:3: ", "a list within a list"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = { , } }", "test.conf:3: ", "','"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = {\n\"unix:uid:1\",\n\"unix:uid:x\" } }",
+     "test.conf:5: selectors", "\"x\" is not a whole number"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = \"unix:uid:\" }",
+     "test.conf:3: selectors", "no value"},
+    {LEAST "entry \"spiffe://example.org/a/\" { selectors = \"unix:uid:1\" }", "test.conf:3: entry",
+     "slash"},
+    {LEAST "entry \"spiffe://example.org\" { selectors = \"unix:uid:1\" }",
+     "test.conf:3: ", "path"},
+    {LEAST "\nentry \"spiffe://example.net/a\" { selectors = \"unix:uid:1\" }",
+     "test.conf:4: ", "trust domain"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = \"unix:uid:1\" dns_names = \"a..b\" }",
+     "test.conf:3: ", "DNS name"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = \"unix:uid:1\" x509_svid_ttl = \"2d\" }",
+     "test.conf:3: ", "longer than the CA"},
+    {LEAST "entry \"spiffe://example.org/a\" { selectors = { \"unix:uid:1\", \"unix:gid:1\" } }\n"
+           "entry \"spiffe://example.org/b\" { selectors = { \"unix:gid:1\" } }\n"
+           "entry \"spiffe://example.org/a\" { selectors = { \"unix:gid:1\", \"unix:uid:1\" } }\n",
+     "test.conf:5: entry \"spiffe://example.org/a\"", "line 3 has the same entry"},
+    /* Rules. */
+    {LEAST "rule \"spiffe://example.org/a*\" { }", "test.conf:3: rule", "'*' stands alone"},
+    {LEAST "rule \"spiffe://example.net/*\" { }", "test.conf:3: rule", "would never apply"},
+    {LEAST "rule \"*\" { keystore = \"hsm\" }", "test.conf:3: ", "no block keystore \"hsm\""},
+    {LEAST "rule \"*\" { key = \"soft\" }", "test.conf:3: key", "\"guarded\" and \"delivered\""},
+    {LEAST "rule \"*\" { key = \"guarded\" keystore = \"tpm\" }", "test.conf:3: rule", "leave out"},
+    {LEAST "rule \"*\" { key_type = \"ed25519\" }", "test.conf:3: key_type", "ec-p256"},
+    {LEAST "rule \"*\" { }\n\nrule \"*\" { }", "test.conf:5: rule", "line 3 has a rule"},
+    {LEAST "rule \"*\" { sign_rate = 1 }", "test.conf:3: rule: unknown key", "key, keystore"},
+};
+
+static void refusals(void **state)
+{
+    unsigned wrong = 0;
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+        struct config *config = NULL;
+        struct error err = {0};
+        int result = parse(refused[i].text, &config, &err);
+        if (result == 0 || err.code == ERROR_OK ||
+            strncmp(err.text, refused[i].place, strlen(refused[i].place)) != 0 ||
+            !strstr(err.text, refused[i].words)) {
+            print_error("%s\n%s: %s\nexpected %s ... %s\n", refused[i].text,
+                        result == 0 ? "accepted" : "refused", err.text, refused[i].place,
+                        refused[i].words);
+            wrong++;
+        }
+        assert_null(config);
+    }
+    assert_int_equal(wrong, 0);
+}
+
+/* Whatever stands where a PIN belongs, 7531 is never repeated. */
+static void pin_stays_secret(void **state)
+{
+    (void)state;
+    static const char *const pins[] = {
+        "pin = \"7531\"",
+        "pin = 7531",
+        "pin = 'file:7531'",
+        "pin = \"credential:/7531\"",
+        "pin = \"x\" \"7531\"",
+        "pin = \"file:/x\" \"7531\"",
+        "pin = \"file:/x\" 7531",
+        "pin = \"file:/x\" seven7531",
+        "pin = { \"7531\" }",
+        "pin = = 7531",
+        "pin \"7531\"",
+        "pin = \"7531",
+        "pin = {7531, \"x\"}",
+        "pin = \"file:/x\" 7531 = 1",
+        "pin = \"credential:7531\"",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
+        struct config *config = NULL;
+        struct error err = {0};
+        _cleanup_(free_cleanup) char *text =
+            text_format("%skeystore \"hsm\" { type = \"pkcs11\" %s }", LEAST, pins[i]);
+        assert_int_equal(parse(text, &config, &err), -1);
+        if (strstr(err.text, "7531") || strncmp(err.text, "test.conf:3: ", 13) != 0) {
+            fail_msg("%s: %s", pins[i], err.text);
+        }
+    }
+    struct config *config = NULL;
+    struct error err = {0};
+    assert_int_equal(parse(LEAST "keystore \"hsm\" { token = "
+                                 "\"pkcs11:token=a?pin-value=7531\" }",
+                           &config, &err),
+                     -1);
+    assert_null(strstr(err.text, "7531"));
+    assert_non_null(strstr(err.text, "pin-value"));
+    assert_int_equal(parse(LEAST HSM "pin = \"7531\" }", &config, &err), -1);
+    assert_non_null(strstr(err.text, "give \"file:PATH\""));
+}
+
+static void pin_of_systemd(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/signetd.service", 1), 0);
+    _cleanup_(config_free_cleanup) struct config *config =
+        accepted(LEAST HSM "pin = \"credential:hsm.pin\" }");
+    assert_string_equal(config->keystores[1].pin_path, "/run/credentials/signetd.service/hsm.pin");
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
+static void same_answer_after_any_error(void **state)
+{
+    (void)state;
+    /* libconfuse keeps the state of its scanner from one text to the next. */
+    for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+        struct config *config = NULL;
+        (void)parse(refused[i].text, &config, NULL);
+        config = accepted(LEAST);
+        config_free(config);
+    }
+}
+
+static void ten_thousand_entries(void **state)
+{
+    (void)state;
+    _cleanup_(buffer_clear) struct buffer text = {0};
+    buffer_append_text(&text, LEAST);
+    for (unsigned i = 0; i < 10000; i++) {
+        char entry[200];
+        (void)snprintf(entry, sizeof(entry),
+                       "entry \"spiffe://example.org/service/%u\" {\n    selectors = { "
+                       "\"unix:uid:%u\", \"unix:path:/usr/bin/service\" }\n}\n",
+                       i % 5000, i);
+        buffer_append_text(&text, entry);
+    }
+    struct config *config = NULL;
+    struct error err = {0};
+    uint64_t start_ms = clock_monotonic_ms();
+    assert_int_equal(config_parse(buffer_bytes(&text), "many", &config, &err), 0);
+    uint64_t taken_ms = clock_monotonic_ms() - start_ms;
+    assert_int_equal(config->entry_count, 10000);
+    assert_string_equal(config->entries[9999]->selectors.items[1], "unix:uid:9999");
+    config_free(config);
+    print_message("10,000 entries, %zu bytes: %u ms\n", text.size, (unsigned)taken_ms);
+    /* Far from what it takes, even under a sanitizer, but also from what squares take. */
+    assert_true(taken_ms < 10000);
+}
+
+static void bounds(void **state)
+{
+    (void)state;
+    struct config *config = NULL;
+    struct error err = {0};
+    _cleanup_(buffer_clear) struct buffer text = {0};
+    buffer_append_text(&text, LEAST);
+    for (unsigned i = 0; i < 1025; i++) {
+        char rule[100];
+        (void)snprintf(rule, sizeof(rule), "rule \"spiffe://example.org/%u\" { }\n", i);
+        buffer_append_text(&text, rule);
+    }
+    assert_int_equal(config_parse(buffer_bytes(&text), "many", &config, &err), -1);
+    assert_non_null(strstr(err.text, "many:1027: "));
+    assert_non_null(strstr(err.text, "more than 1024 rules"));
+    buffer_reset(&text);
+    buffer_append_text(&text,
+                       LEAST "entry \"spiffe://example.org/a\" { selectors = { \"unix:uid:0\"");
+    for (unsigned i = 0; i < 128; i++) {
+        buffer_append_text(&text, ", \"unix:uid:1\"");
+    }
+    buffer_append_text(&text, " } }");
+    assert_int_equal(config_parse(buffer_bytes(&text), "many", &config, &err), -1);
+    assert_non_null(strstr(err.text, "more than 128"));
+}
+
+static void files(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/config_test.XXXXXX";
+    struct config *config = NULL;
+    struct error err = {0};
+    assert_non_null(mkdtemp(folder));
+    _cleanup_(free_cleanup) char *path = file_join(folder, "signetd.conf");
+    assert_int_equal(config_read(path, &config, &err), -1);
+    assert_int_equal(err.code, ERROR_NOT_FOUND);
+    assert_non_null(strstr(err.text, path));
+    assert_int_equal(config_read(folder, &config, &err), -1);
+    assert_non_null(strstr(err.text, "not a regular file"));
+    assert_int_equal(file_write_atomic(path, bytes_of_text(LEAST), 0644, &err), 0);
+    assert_int_equal(config_read(path, &config, &err), 0);
+    assert_string_equal(config->path, path);
+    config_free(config);
+    assert_int_equal(chmod(path, 0666), 0);
+    assert_int_equal(config_read(path, &config, &err), -1);
+    assert_non_null(strstr(err.text, "chmod o-w"));
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(truncate(path, CONFIG_MAX_BYTES + 1), 0);
+    assert_int_equal(config_read(path, &config, &err), -1);
+    assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(every_key),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(pin_stays_secret),
+        cmocka_unit_test(pin_of_systemd),
+        cmocka_unit_test(same_answer_after_any_error),
+        cmocka_unit_test(ten_thousand_entries),
+        cmocka_unit_test(bounds),
+        cmocka_unit_test(files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,125 @@
+#include "tests/unit/cmocka_all.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "client/subcommands.h"
+#include "lib/base/memory.h"
+
+enum { WORDS_MAX = 16 };
+
+/* Splits at blanks; the words live in text. */
+static int split(char *text, char *ret_words[WORDS_MAX])
+{
+    int count = 0;
+    for (char *rest = NULL, *word = strtok_r(text, " ", &rest); word && count < WORDS_MAX - 1;
+         word = strtok_r(NULL, " ", &rest)) {
+        ret_words[count++] = word;
+    }
+    ret_words[count] = NULL;
+    return count;
+}
+
+static int parse(const struct command *command, const char *line, struct arguments *arguments,
+                 struct error *err)
+{
+    char *words[WORDS_MAX];
+    _cleanup_(free_cleanup) char *copy = text_format("signet %s", line);
+    int count = split(copy, words);
+    return command_parse(command, count, words, arguments, err);
+}
+
+static void commands_are_found_by_their_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        const struct command *command;
+        int words;
+    } cases[] = {
+        {"svid fetch x509", &command_svid_fetch_x509, 3},
+        {"svid fetch x509 --write d", &command_svid_fetch_x509, 3},
+        {"entry add --spiffe-id x", &command_entry_add, 2},
+        {"health", &command_health, 1},
+        {"svid fetch", NULL, 0},
+        {"svid fetch x50", NULL, 0},
+        {"healthy", NULL, 0},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char *words[WORDS_MAX];
+        int used = 0;
+        _cleanup_(free_cleanup) char *copy = memory_copy_text(cases[i].line);
+        int count = split(copy, words);
+        assert_ptr_equal(command_find(count, words, &used), cases[i].command);
+        if (cases[i].command) {
+            assert_int_equal(used, cases[i].words);
+        }
+    }
+}
+
+static void options_are_read(void **state)
+{
+    (void)state;
+    _cleanup_(arguments_clear) struct arguments arguments = {0};
+    struct error error;
+    assert_int_equal(parse(&command_svid_fetch_jwt,
+                           "--audience a,b --audience c --spiffe-id spiffe://x/y --timeout 1m "
+                           "--output json --run-dir /r",
+                           &arguments, &error),
+                     0);
+    assert_int_equal(arguments.audience.count, 3);
+    assert_string_equal(arguments.audience.items[1], "b");
+    assert_string_equal(arguments.spiffe_id, "spiffe://x/y");
+    assert_int_equal(arguments.timeout_ms, 60000);
+    assert_int_equal(arguments.output, OUTPUT_JSON);
+    assert_string_equal(arguments.run_dir, "/r");
+}
+
+static void wrong_usage_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const struct command *command;
+        const char *line, *text;
+    } cases[] = {
+        {&command_health, "--nonsense", "--nonsense is not known here; known are --run-dir"},
+        {&command_health, "more", "\"more\" is not expected"},
+        {&command_health, "--output yaml", "--output: \"yaml\" is not text or json"},
+        {&command_health, "--run-dir", "--run-dir needs a value"},
+        {&command_svid_fetch_jwt, "", "--audience A[,B] is needed"},
+        {&command_svid_fetch_jwt, "--audience ,", "--audience: a value is needed"},
+        {&command_svid_fetch_x509, "--timeout 5", "--timeout: "},
+        {&command_entry_add, "--spiffe-id spiffe://x/y", "--selector TYPE:VALUE is needed"},
+        {&command_bundle_show, "--format der", "--format: \"der\" is not pem, jwks or spiffe"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_(arguments_clear) struct arguments arguments = {0};
+        struct error error = {0};
+        assert_int_equal(parse(cases[i].command, cases[i].line, &arguments, &error), -1);
+        assert_int_equal(error_exit_code(error.code), 2);
+        if (!strstr(error.text, cases[i].text)) {
+            fail_msg("\"%s\" is not in \"%s\"", cases[i].text, error.text);
+        }
+    }
+}
+
+static void options_before_the_command_stop_at_it(void **state)
+{
+    (void)state;
+    _cleanup_(arguments_clear) struct arguments arguments = {0};
+    struct error error;
+    assert_int_equal(parse(NULL, "--run-dir /r health --output json", &arguments, &error), 0);
+    assert_int_equal(optind, 3);
+    assert_int_equal(arguments.output, OUTPUT_TEXT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(commands_are_found_by_their_words),
+        cmocka_unit_test(options_are_read),
+        cmocka_unit_test(wrong_usage_is_told),
+        cmocka_unit_test(options_before_the_command_stop_at_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
