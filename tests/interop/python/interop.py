@@ -45,7 +45,8 @@ def watch(count):
             done.set()
 
     def on_error(error):
-        failure.append(error)
+        if not done.is_set():  # closing the client cancels the stream
+            failure.append(error)
         done.set()
 
     with WorkloadApiClient() as client:
