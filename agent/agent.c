@@ -11,6 +11,7 @@
 #include "agent/process.h"
 #include "agent/reload.h"
 #include "agent/service_manager.h"
+#include "agent/trim.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
@@ -29,6 +30,7 @@ struct agent {
     size_t signal_count;
     uv_timer_t watchdog;
     bool is_watchdog_open;
+    struct trimmer trimmer;
     bool is_stopping;
 };
 
@@ -251,6 +253,7 @@ static void close_handles(struct agent *agent)
     for (size_t i = 0; i < agent->signal_count; i++) {
         uv_close((uv_handle_t *)&agent->signals[i], NULL);
     }
+    trimmer_stop(&agent->trimmer);
     if (agent->is_watchdog_open) {
         uv_close((uv_handle_t *)&agent->watchdog, NULL);
     }
@@ -338,7 +341,7 @@ int agent_run(const struct config *config, struct error *err)
     int result = agent_start(&agent, err);
     if (result == 0) {
         tell_ready(&agent);
-        process_trim_memory();
+        trimmer_start(&agent.trimmer, &agent.loop);
     } else {
         agent_stop(&agent);
     }

@@ -6,6 +6,3 @@
 /* Before any other thread starts: private umask, signals, as many descriptors as the system allows,
  * and few threads and allocator arenas, as memory counts. */
 void process_prepare(size_t *ret_descriptor_limit);
-
-/* Gives back to the system what starting took. */
-void process_trim_memory(void);

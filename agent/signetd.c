@@ -43,6 +43,7 @@ static int parse(int argc, char **argv, struct options *ret_options)
         {"module-host", required_argument, NULL, 'm'}, {0},
     };
     *ret_options = (struct options){.path = default_path};
+    opterr = 0;
     for (int option = 0; (option = getopt_long(argc, argv, "c:h", known, NULL)) != -1;) {
         switch (option) {
         case 'c':
@@ -61,7 +62,10 @@ static int parse(int argc, char **argv, struct options *ret_options)
             (void)fputs(help, stdout);
             return EXIT_DONE;
         default:
-            (void)fputs("signetd: known are -c FILE, --check, --version and --help\n", stderr);
+            (void)fprintf(stderr,
+                          "signetd: \"%s\" is not known or lacks a value; known are -c FILE, "
+                          "--check, --version and --help\n",
+                          argv[optind - 1]);
             return EXIT_USAGE;
         }
     }

@@ -32,6 +32,9 @@ int option_set_list(void *field, const char *text, struct error *err)
 int option_set_comma_list(void *field, const char *text, struct error *err)
 {
     struct reader reader = reader_of(bytes_of_text(text));
+    if (text[0] && text[strlen(text) - 1] == ',') {
+        return error_set(err, ERROR_INVALID_ARGUMENT, "a value is needed after the last comma");
+    }
     do {
         struct bytes item = reader_until(&reader, ',');
         _cleanup_(free_cleanup) char *copy = text_format("%.*s", (int)item.size, item.data);

@@ -130,7 +130,7 @@ static int validate(const struct arguments *arguments, struct error *err)
                         &workload__validate_jwtsvidresponse__descriptor, &response, err) < 0) {
         /* What is wrong is the token, not the command line. */
         if (err->code == ERROR_INVALID_ARGUMENT) {
-            err->code = ERROR_UNAUTHENTICATED;
+            err->code = ERROR_FAILED_PRECONDITION;
             (void)error_prepend(err, "the token is not valid");
         }
         return -1;

@@ -1,7 +1,5 @@
 #include "client/struct_json.h"
 
-#include <math.h>
-
 enum { DEPTH_MAX = 32 };
 
 static json_t *value_json(const Google__Protobuf__Value *value, unsigned depth);
@@ -38,8 +36,12 @@ static json_t *list_json(const Google__Protobuf__ListValue *message, unsigned de
 static json_t *number_json(double number)
 {
     const double exact_limit = 9007199254740992.0;
-    return fabs(number) <= exact_limit && floor(number) == number ? json_integer((json_int_t)number)
-                                                                  : json_real(number);
+    if (number >= -exact_limit && number <= exact_limit && (double)(json_int_t)number == number) {
+        return json_integer((json_int_t)number);
+    }
+    /* JSON has no word for those; NULL would look like an error in the message. */
+    json_t *real = json_real(number);
+    return real ? real : json_null();
 }
 
 static json_t *value_json(const Google__Protobuf__Value *value, unsigned depth)

@@ -144,7 +144,8 @@ static int start_watchers(struct watcher watchers[IDENTITY_SOURCES], struct watc
     return 0;
 }
 
-/* What the threads use lives as long as the process, which ends without waiting for them. */
+/* What the threads use lives as long as the process, which ends without waiting for them. They use
+ * OpenSSL only with the lock held. */
 static int watch_svids(const struct arguments *arguments, struct error *err)
 {
     static struct watch watch = {.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -157,7 +158,7 @@ static int watch_svids(const struct arguments *arguments, struct error *err)
         (void)pthread_cond_wait(&watch.changed, &watch.lock);
     }
     *err = watch.failure;
-    (void)pthread_mutex_unlock(&watch.lock);
+    /* The lock is kept: the threads stand still while the process ends under them. */
     return -1;
 }
 

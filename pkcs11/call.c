@@ -50,10 +50,14 @@ int call_run(struct call *call, struct keystore *keystore, enum keystore_priorit
              uint64_t flow, struct error *err)
 {
     struct worker *worker = worker_current(keystore);
+    struct worker *borrowed = call->is_short && !worker ? worker_borrow(keystore) : NULL;
     call->keystore = keystore;
     call->job = (struct keystore_job){.run = run, .priority = priority, .flow = flow};
     if (worker) {
         act(call, worker);
+    } else if (borrowed) {
+        act(call, borrowed);
+        worker_return(borrowed);
     } else {
         TRY(wait_for_worker(call, err));
     }

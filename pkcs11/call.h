@@ -10,6 +10,7 @@ struct call {
     struct keystore *keystore;
     int (*act)(struct call *call, struct error *err); /* on a worker; err is never NULL */
     bool is_opening; /* the driver has no state yet that could be lost or found */
+    bool is_short;   /* the calling thread may do it itself when no worker has anything to do */
     struct error error;
     int result;
     sem_t done;

@@ -1,5 +1,6 @@
 /* What a kind of hardware implements for keystore.h. Every function runs on a worker thread of the
- * keystore; with max_workers 1 never two at once. A driver retries what is worth retrying and
+ * keystore, or with all signals blocked on a thread that took the place of an idle one for a
+ * signature; with max_workers 1 never two at once. A driver retries what is worth retrying and
  * returns Unavailable when the hardware is gone; the keystore then calls probe with back-off until
  * it succeeds. */
 #pragma once

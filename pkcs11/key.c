@@ -45,7 +45,7 @@ void key_unref(struct key *key)
     struct keystore *keystore = key->keystore;
     (void)pthread_mutex_lock(&keystore->lock);
     STAILQ_INSERT_TAIL(&keystore->closing, key, closing);
-    (void)pthread_cond_signal(&keystore->wake);
+    worker_wake(keystore);
     (void)pthread_mutex_unlock(&keystore->lock);
 }
 
@@ -181,8 +181,10 @@ int key_sign(struct key *key, const struct sign_request *request, enum keystore_
                          "signing with a key that keystore %s has lost; a new one is needed",
                          key->keystore->name);
     }
-    struct sign_call call = {
-        .call.act = sign, .key = key, .request = request, .signature = ret_signature};
+    struct sign_call call = {.call = {.act = sign, .is_short = true},
+                             .key = key,
+                             .request = request,
+                             .signature = ret_signature};
     if (call_run(&call.call, key->keystore, priority, flow, err) < 0) {
         return error_prepend(err, "signing");
     }

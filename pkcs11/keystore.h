@@ -55,7 +55,9 @@ enum keystore_priority {
 enum { KEYSTORE_PRIORITY_COUNT = 3 };
 
 /* Work for a worker of a keystore. Embed it. run may call every "blocks" function on keys of this
- * keystore without delay, and on keys of others with a wait. */
+ * keystore without delay, and on keys of others with a wait (two keystores must not wait for each
+ * other in this way). Within each such function, signatures and other jobs of KEYSTORE_PRIORITY_USE
+ * that wait go first, unless the job is one itself. */
 struct keystore_job {
     void (*run)(struct keystore_job *job); /* on a worker thread; NULL never */
     struct mailbox *mailbox;               /* where message goes after run; NULL: nowhere */
@@ -103,8 +105,9 @@ void keystore_status(struct keystore *keystore, struct keystore_status *ret_stat
 void keystore_on_change(struct keystore *keystore,
                         void (*changed)(struct keystore *keystore, void *user), void *user);
 
-/* Queues the job; any thread. Fails with ResourceExhausted when the queue or the flow is full; then
- * nothing runs. */
+/* Queues the job; any thread. Fails with ResourceExhausted when the queue or the flow is full (the
+ * less urgent a job, the earlier: see queue_push), with Unavailable and the reason while the
+ * hardware is lost, and with Cancelled once keystore_free has begun; then nothing runs. */
 int keystore_submit(struct keystore *keystore, struct keystore_job *job, struct error *err);
 
 /* Asks the hardware for a sign of life. Blocks. */

@@ -103,25 +103,35 @@ static int meet_default_first(const char *key_name, const char *signature_name, 
     return 0;
 }
 
+/* Once per process, as OpenSSL's list of providers is; written by load_once alone. */
+static struct {
+    pthread_once_t once;
+    int result;
+    struct error error;
+    OSSL_PROVIDER *default_provider, *provider;
+} loaded = {.once = PTHREAD_ONCE_INIT};
+
+/* As OpenSSL cleans up; it does not free what is still loaded by hand. */
+static void unload(void)
+{
+    (void)OSSL_PROVIDER_unload(loaded.provider);
+    (void)OSSL_PROVIDER_unload(loaded.default_provider);
+}
+
 static int load(struct error *err)
 {
     /* An explicit load of one provider ends the automatic load of the default one. */
-    if (!OSSL_PROVIDER_load(NULL, "default") ||
-        !OSSL_PROVIDER_add_builtin(NULL, PROVIDER_NAME, initialize) ||
-        !OSSL_PROVIDER_load(NULL, PROVIDER_NAME)) {
+    loaded.default_provider = OSSL_PROVIDER_load(NULL, "default");
+    if (loaded.default_provider && OSSL_PROVIDER_add_builtin(NULL, PROVIDER_NAME, initialize)) {
+        loaded.provider = OSSL_PROVIDER_load(NULL, PROVIDER_NAME);
+    }
+    if (!loaded.provider || !OPENSSL_atexit(unload)) {
         return error_set_openssl(err, ERROR_INTERNAL,
                                  "loading the OpenSSL provider of hardware keys");
     }
     TRY(meet_default_first("EC", "ECDSA", err));
     return meet_default_first("RSA", "RSA", err);
 }
-
-/* Once per process, as OpenSSL's list of providers is; written by load_once alone. */
-static struct {
-    pthread_once_t once;
-    int result;
-    struct error error;
-} loaded = {.once = PTHREAD_ONCE_INIT};
 
 static void load_once(void)
 {

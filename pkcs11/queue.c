@@ -35,6 +35,7 @@ void queue_init(struct queue *queue, size_t limit, size_t flow_limit)
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): it is all in uthash's macro */
 static struct queue_flow *flow_add(struct queue *queue, uint64_t number)
 {
     struct queue_flow *flow = NEW(struct queue_flow);
@@ -111,4 +112,14 @@ struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowes
         }
     }
     return NULL;
+}
+
+bool queue_has(const struct queue *queue, enum keystore_priority lowest)
+{
+    for (size_t i = 0; i <= lowest; i++) {
+        if (!TAILQ_EMPTY(&queue->turns[i])) {
+            return true;
+        }
+    }
+    return false;
 }

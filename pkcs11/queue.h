@@ -27,3 +27,6 @@ int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
 
 /* The next job that is at least as urgent as lowest; NULL when there is none. */
 struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowest);
+
+/* Whether queue_pop would find one. */
+bool queue_has(const struct queue *queue, enum keystore_priority lowest);

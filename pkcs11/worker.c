@@ -2,11 +2,8 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
 
-#include "lib/base/clock.h"
-#include "lib/base/log.h"
+#include "pkcs11/outage.h"
 
 /* A thread's memory counts only where it was touched; below 2 MiB no huge page can back it whole.
  */
@@ -23,74 +20,6 @@ void keystore_driver_keys_lost(void)
 {
     if (worker_of_thread) {
         worker_of_thread->has_lost_keys = true;
-    }
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void tell_change(struct keystore *keystore)
-{
-    (void)pthread_mutex_lock(&keystore->lock);
-    void (*changed)(struct keystore *, void *) = keystore->changed;
-    void *user = keystore->changed_user;
-    (void)pthread_mutex_unlock(&keystore->lock);
-    if (changed) {
-        changed(keystore, user);
-    }
-}
-
-/* Half of the delay is random, so that agents that lost the same HSM do not come back as one. */
-static void schedule_probe(struct keystore *keystore)
-{
-    uint64_t half_ms = keystore->backoff_ms / 2;
-    keystore->probe_at_ms = now_ms() + half_ms + clock_random_below(half_ms + 1);
-}
-
-static bool set_reason(struct keystore *keystore, const struct error *reason)
-{
-    char text[sizeof(keystore->reason)];
-    (void)snprintf(text, sizeof(text), "%.*s", (int)sizeof(text) - 1, reason->text);
-    bool is_new = strcmp(text, keystore->reason) != 0;
-    memcpy(keystore->reason, text, sizeof(text));
-    return is_new;
-}
-
-/* Starts small again only after the hardware was there for longer than it was waited for. */
-static void begin_backoff(struct keystore *keystore)
-{
-    bool was_steady = now_ms() - keystore->ready_at_ms > keystore->backoff_ms;
-    uint64_t longer_ms = MIN(2 * keystore->backoff_ms, (uint64_t)BACKOFF_LAST_MS);
-    keystore->backoff_ms = was_steady ? (uint64_t)BACKOFF_FIRST_MS : longer_ms;
-    schedule_probe(keystore);
-}
-
-static void become_lost(struct keystore *keystore, const struct error *reason)
-{
-    (void)pthread_mutex_lock(&keystore->lock);
-    bool is_change = keystore->state == KEYSTORE_STATE_READY;
-    if (is_change) {
-        keystore->state = KEYSTORE_STATE_LOST;
-        (void)set_reason(keystore, reason);
-        begin_backoff(keystore);
-        (void)pthread_cond_broadcast(&keystore->wake);
-    }
-    (void)pthread_mutex_unlock(&keystore->lock);
-    if (is_change) {
-        log_warning("keystore lost keystore=%s reason=\"%s\"", keystore->name, reason->text);
-        tell_change(keystore);
-    }
-}
-
-static void tell_lost_keys(struct worker *worker)
-{
-    if (worker->has_lost_keys) {
-        worker->has_lost_keys = false;
-        tell_change(worker->keystore);
     }
 }
 
@@ -133,46 +62,12 @@ int worker_command_end(struct worker *worker, int result, struct error *err)
     if (result < 0) {
         atomic_fetch_add_explicit(&worker->keystore->failures, 1, memory_order_relaxed);
         if (err->code == ERROR_UNAVAILABLE) {
-            become_lost(worker->keystore, err);
+            outage_begin(worker, err);
         }
         (void)error_prepend(err, "keystore %s", worker->keystore->name);
     }
-    tell_lost_keys(worker);
+    outage_tell_lost_keys(worker);
     return result;
-}
-
-/* Called and returns with the lock held. */
-static void probe(struct worker *worker)
-{
-    struct keystore *keystore = worker->keystore;
-    struct error reason = {0};
-    bool is_new_reason = false;
-    keystore->is_probing = true;
-    (void)pthread_mutex_unlock(&keystore->lock);
-    bool is_back = keystore->driver->probe(keystore->driver_state, &reason) == 0;
-    (void)pthread_mutex_lock(&keystore->lock);
-    keystore->is_probing = false;
-    if (is_back) {
-        keystore->state = KEYSTORE_STATE_READY;
-        keystore->ready_at_ms = now_ms();
-        keystore->reason[0] = '\0';
-    } else {
-        keystore->backoff_ms = MIN(2 * keystore->backoff_ms, (uint64_t)BACKOFF_LAST_MS);
-        is_new_reason = set_reason(keystore, &reason);
-        schedule_probe(keystore);
-    }
-    (void)pthread_cond_broadcast(&keystore->wake);
-    (void)pthread_mutex_unlock(&keystore->lock);
-    if (is_back) {
-        worker->has_lost_keys = false;
-        log_info("keystore is back keystore=%s", keystore->name);
-        tell_change(keystore);
-    } else if (is_new_reason) {
-        log_warning("keystore is still lost keystore=%s reason=\"%s\"", keystore->name,
-                    reason.text);
-    }
-    tell_lost_keys(worker);
-    (void)pthread_mutex_lock(&keystore->lock);
 }
 
 /* The next job for a worker that has nothing in hand. Where there are several, one is kept from
@@ -201,6 +96,16 @@ static void run_next(struct worker *worker, struct keystore_job *job)
 }
 
 /* Called and returns with the lock held. */
+static void tell_later(struct worker *worker)
+{
+    struct keystore *keystore = worker->keystore;
+    keystore->must_tell = false;
+    (void)pthread_mutex_unlock(&keystore->lock);
+    outage_tell(worker);
+    (void)pthread_mutex_lock(&keystore->lock);
+}
+
+/* Called and returns with the lock held. */
 static void close_one(struct worker *worker)
 {
     struct keystore *keystore = worker->keystore;
@@ -208,36 +113,108 @@ static void close_one(struct worker *worker)
     STAILQ_REMOVE_HEAD(&keystore->closing, closing);
     (void)pthread_mutex_unlock(&keystore->lock);
     key_close(key);
-    tell_lost_keys(worker);
+    outage_tell_lost_keys(worker);
     (void)pthread_mutex_lock(&keystore->lock);
 }
 
-static void wait_for_work(struct keystore *keystore)
+/* Somebody else may be this worker in the meantime. Called and returns with the lock held. */
+static void wait_for_work(struct worker *worker)
 {
-    if (keystore->state == KEYSTORE_STATE_LOST && !keystore->is_probing) {
-        struct timespec until = {.tv_sec = (time_t)(keystore->probe_at_ms / 1000),
-                                 .tv_nsec = (long)(keystore->probe_at_ms % 1000) * 1000000};
-        (void)pthread_cond_timedwait(&keystore->wake, &keystore->lock, &until);
-    } else {
+    struct keystore *keystore = worker->keystore;
+    worker->is_waiting = true;
+    if (worker->is_borrowed) {
         (void)pthread_cond_wait(&keystore->wake, &keystore->lock);
+    } else {
+        outage_wait(keystore);
     }
+    worker->is_waiting = false;
 }
 
 /* One step: a job, a probe, a key to close, or a wait. Called and returns with the lock held. */
 static void step(struct worker *worker)
 {
     struct keystore *keystore = worker->keystore;
-    struct keystore_job *job = next_job(keystore);
+    struct keystore_job *job = worker->is_borrowed ? NULL : next_job(keystore);
     if (job) {
         run_next(worker, job);
+    } else if (worker->is_borrowed) {
+        wait_for_work(worker);
+    } else if (keystore->must_tell) {
+        tell_later(worker);
     } else if (keystore->state == KEYSTORE_STATE_READY && !STAILQ_EMPTY(&keystore->closing)) {
         close_one(worker);
-    } else if (keystore->state == KEYSTORE_STATE_LOST && !keystore->is_probing &&
-               now_ms() >= keystore->probe_at_ms) {
-        probe(worker);
+    } else if (outage_is_probe_due(keystore)) {
+        outage_probe(worker);
     } else {
-        wait_for_work(keystore);
+        wait_for_work(worker);
     }
+}
+
+void worker_wake(struct keystore *keystore)
+{
+    unsigned idle = 0;
+    unsigned borrowed = 0;
+    for (unsigned i = 0; i < keystore->worker_count; i++) {
+        const struct worker *worker = &keystore->workers[i];
+        idle += worker->is_waiting && !worker->is_borrowed;
+        borrowed += worker->is_borrowed;
+    }
+    /* A signal may reach the thread of a borrowed worker, which has no use for it. */
+    if (idle > 0 && borrowed > 0) {
+        (void)pthread_cond_broadcast(&keystore->wake);
+    } else if (idle > 0) {
+        (void)pthread_cond_signal(&keystore->wake);
+    }
+}
+
+static struct worker *find_idle(struct keystore *keystore)
+{
+    if (keystore->is_stopping || keystore->state == KEYSTORE_STATE_LOST ||
+        queue_has(&keystore->queue, KEYSTORE_PRIORITY_ISSUE)) {
+        return NULL;
+    }
+    for (unsigned i = 0; i < keystore->worker_count; i++) {
+        struct worker *worker = &keystore->workers[i];
+        if (worker->is_waiting && !worker->is_borrowed) {
+            return worker;
+        }
+    }
+    return NULL;
+}
+
+struct worker *worker_borrow(struct keystore *keystore)
+{
+    if (worker_of_thread) {
+        return NULL;
+    }
+    (void)pthread_mutex_lock(&keystore->lock);
+    struct worker *worker = find_idle(keystore);
+    if (worker) {
+        worker->is_borrowed = true;
+        worker->priority = KEYSTORE_PRIORITY_USE;
+    }
+    (void)pthread_mutex_unlock(&keystore->lock);
+    if (worker) {
+        sigset_t all;
+        (void)sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &worker->signals);
+        worker_of_thread = worker;
+    }
+    return worker;
+}
+
+void worker_return(struct worker *worker)
+{
+    struct keystore *keystore = worker->keystore;
+    worker_of_thread = NULL;
+    (void)pthread_sigmask(SIG_SETMASK, &worker->signals, NULL);
+    (void)pthread_mutex_lock(&keystore->lock);
+    worker->is_borrowed = false;
+    if (keystore->queue.waiting > 0 || !STAILQ_EMPTY(&keystore->closing) || keystore->must_tell ||
+        keystore->state == KEYSTORE_STATE_LOST || keystore->is_stopping) {
+        (void)pthread_cond_broadcast(&keystore->wake);
+    }
+    (void)pthread_mutex_unlock(&keystore->lock);
 }
 
 static void *worker_main(void *argument)
@@ -249,7 +226,7 @@ static void *worker_main(void *argument)
     (void)pthread_setname_np(pthread_self(), name);
     worker_of_thread = worker;
     (void)pthread_mutex_lock(&keystore->lock);
-    while (!keystore->is_stopping) {
+    while (!keystore->is_stopping || worker->is_borrowed) {
         step(worker);
     }
     bool is_last = --keystore->running == 0;
@@ -315,7 +292,7 @@ int worker_submit(struct keystore *keystore, struct keystore_job *job, struct er
     } else if (queue_push(&keystore->queue, job, err) < 0) {
         result = error_prepend(err, "keystore %s", keystore->name);
     } else {
-        (void)pthread_cond_signal(&keystore->wake);
+        worker_wake(keystore);
     }
     (void)pthread_mutex_unlock(&keystore->lock);
     return result;

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "pkcs11/driver.h"
@@ -11,13 +12,15 @@
 
 enum { WORKER_LIMIT = 16 };
 
-/* How long after a failure the hardware is asked again. */
+/* After how long lost hardware is asked again: at first, and at most. */
 enum { BACKOFF_FIRST_MS = 100, BACKOFF_LAST_MS = 30000 };
 
-/* One thread. */
+/* One thread; or another one that has taken its place while it had nothing to do. */
 struct worker {
     struct keystore *keystore;
     pthread_t thread;
+    bool is_waiting, is_borrowed;    /* under the keystore's lock */
+    sigset_t signals;                /* of the thread that has borrowed it */
     enum keystore_priority priority; /* of the job in hand */
     bool has_lost_keys;              /* said by the driver during the command in hand */
 };
@@ -38,6 +41,7 @@ struct keystore {
     char reason[256];
     uint64_t probe_at_ms, ready_at_ms, backoff_ms;
     bool is_probing, is_stopping, is_open;
+    bool must_tell; /* a change that a worker has yet to tell */
     void (*changed)(struct keystore *keystore, void *user);
     void *changed_user;
     unsigned background_running;
@@ -63,6 +67,14 @@ void worker_stop_all(struct keystore *keystore);
 
 /* Queues a job unless the keystore is lost or full. */
 int worker_submit(struct keystore *keystore, struct keystore_job *job, struct error *err);
+
+/* There is work. With the lock held. */
+void worker_wake(struct keystore *keystore);
+
+/* Makes the calling thread the worker in the place of one that has nothing to do, which spares both
+ * a change of threads; NULL when there is none or when other work waits. For one short command. */
+struct worker *worker_borrow(struct keystore *keystore);
+void worker_return(struct worker *worker);
 
 /* The worker that this thread is of the keystore; NULL when it is none. */
 struct worker *worker_current(const struct keystore *keystore);

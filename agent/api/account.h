@@ -7,13 +7,27 @@
 #include "agent/api/decision.h"
 #include "agent/workload/peer.h"
 
-/* Calls of one uid that the agent still works for, though the caller may be gone already. */
-enum { ACCOUNT_WORK_LIMIT = 512 };
+enum {
+    /* Calls of one uid that the agent still works for, though the caller may be gone already. */
+    ACCOUNT_WORK_LIMIT = 512,
+    /* Descriptors left for everything but connections. */
+    ACCOUNT_DESCRIPTORS_KEPT = 256,
+};
+
+/* A process with connections. */
+struct process {
+    struct peer *peer;
+    size_t connections;
+    pid_t pid;
+    bool is_listed; /* among the account's */
+    UT_hash_handle hh;
+};
 
 /* One uid. Freed when it takes up nothing any more. */
 struct account {
     uid_t uid;
     size_t connections, work;
+    struct process *processes; /* by pid */
     struct log_gate gate;
     UT_hash_handle hh;
 };
@@ -21,6 +35,9 @@ struct account {
 struct accounts {
     struct account *by_uid;
     size_t connections_per_uid;
+    size_t descriptor_limit; /* of the process */
+    size_t descriptors;      /* that connections take up */
+    struct log_gate gate;
     size_t work;              /* of all */
     void (*idle)(void *user); /* work became 0 */
     void *user;
@@ -28,11 +45,13 @@ struct accounts {
 
 /* The peer of a connection. */
 struct caller {
-    struct peer *peer;
+    struct peer *peer; /* the process's */
+    struct process *process;
     struct account *account;
 };
 
-/* Finds out who connected and counts it. ResourceExhausted: the uid has all that it may have. */
+/* Finds out who connected and counts it. ResourceExhausted: the uid has all that it may have, or
+ * the agent has no descriptors left. */
 int caller_open(struct accounts *accounts, int descriptor, struct caller **ret_caller,
                 struct error *err);
 void caller_close(struct accounts *accounts, struct caller *caller);

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "agent/api/context.h"
-#include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "proto/admin.pb-c.h"
 
@@ -78,7 +77,6 @@ struct change {
     struct api *api;
     struct account *account;
     struct rpc_call *call; /* NULL once it has ended */
-    uid_t uid;
 };
 
 static void change_closed(struct rpc_call *call, void *state)
@@ -96,8 +94,7 @@ static struct change *change_begin(struct api *api, struct rpc_call *call)
         return NULL;
     }
     struct change *change = NEW(struct change);
-    *change = (struct change){
-        .api = api, .account = caller->account, .call = call, .uid = caller->peer->uid};
+    *change = (struct change){.api = api, .account = caller->account, .call = call};
     rpc_call_on_closed(call, change_closed, change);
     return change;
 }
@@ -124,7 +121,6 @@ static void entry_added(void *user, const struct entry *added, const struct erro
     if (!failure) {
         fill_entry(&entry, added);
         response.entry = &entry;
-        log_info("entry added uid=%u entry=%s id=%s", change->uid, added->id, added->spiffe_id);
     }
     change_end(change, failure, &response.base);
 }
@@ -137,8 +133,6 @@ static void entry_removed(void *user, const struct entry *removed, const struct 
     if (!failure) {
         fill_entry(&entry, removed);
         response.entry = &entry;
-        log_info("entry removed uid=%u entry=%s id=%s", change->uid, removed->id,
-                 removed->spiffe_id);
     }
     change_end(change, failure, &response.base);
 }

@@ -9,9 +9,6 @@
 enum server { SERVER_WORKLOADS, SERVER_ADMIN };
 
 enum {
-    /* Socket, pidfd and /proc folder of the peer. */
-    DESCRIPTORS_PER_CONNECTION = 3,
-    DESCRIPTORS_OF_AGENT = 256,
     CONNECTIONS_MAX = 65536,
     ADMIN_UNSENT_BYTES = 64 << 20, /* lists of many thousand keys */
 };
@@ -49,6 +46,7 @@ struct api *api_new(uv_loop_t *loop, const struct api_config *config)
     api->config.trust_domain = memory_copy_text(config->trust_domain);
     api->config.pkcs11_path = memory_copy_text(config->pkcs11_path);
     api->accounts.connections_per_uid = config->connections_per_uid;
+    api->accounts.descriptor_limit = config->descriptor_limit;
     api->accounts.idle = accounts_idle;
     api->accounts.user = api;
     LIST_INIT(&api->health_watchers.list);
@@ -63,14 +61,6 @@ struct api *api_new(uv_loop_t *loop, const struct api_config *config)
     return api;
 }
 
-static size_t connection_limit(size_t descriptors)
-{
-    size_t free_descriptors =
-        descriptors > DESCRIPTORS_OF_AGENT ? descriptors - DESCRIPTORS_OF_AGENT : 0;
-    size_t connections = free_descriptors / DESCRIPTORS_PER_CONNECTION;
-    return MIN(MAX(connections, 1), CONNECTIONS_MAX);
-}
-
 static int serve(struct api *api, enum server which, int listener, size_t unsent_bytes,
                  struct error *err)
 {
@@ -81,8 +71,7 @@ static int serve(struct api *api, enum server which, int listener, size_t unsent
     const struct rpc_server_config config = {
         .services = api->services[which],
         .service_count = count,
-        .limits = {.connections = connection_limit(api->config.descriptor_limit),
-                   .unsent_bytes = unsent_bytes},
+        .limits = {.connections = CONNECTIONS_MAX, .unsent_bytes = unsent_bytes},
         .user = api,
         .peer_opened = peer_opened,
         .peer_closed = peer_closed,

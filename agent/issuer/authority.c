@@ -11,7 +11,7 @@
 enum { BACKDATING_S = 10 };
 
 static const char *const kind_names[AUTHORITY_KIND_COUNT] = {"x509", "jwt"};
-static const char *const kind_titles[AUTHORITY_KIND_COUNT] = {"X.509 CA", "JWT key"};
+static const char *const kind_titles[AUTHORITY_KIND_COUNT] = {"CA", "JWT key"};
 static const char *const state_names[] = {"preparing", "prepared", "active", "old", "retired"};
 
 const char *authority_kind_name(enum authority_kind kind)

@@ -46,7 +46,7 @@ const char *authority_kind_name(enum authority_kind kind);
 const char *authority_state_name(enum authority_state state);
 int authority_kind_parse(const char *text, enum authority_kind *ret_kind, struct error *err);
 int authority_state_parse(const char *text, enum authority_state *ret_state, struct error *err);
-/* "X.509 CA" and "JWT key", for people. */
+/* "CA" and "JWT key", for people. */
 const char *authority_kind_title(enum authority_kind kind);
 
 struct authority *authority_ref(struct authority *authority);

@@ -87,7 +87,13 @@ static int read_row(sqlite3_stmt *row, struct authority *authority, struct error
     authority->not_before_s = sqlite3_column_int64(row, 8);
     authority->expires_at_s = sqlite3_column_int64(row, 9);
     authority->created_at_s = sqlite3_column_int64(row, 10);
-    return authority_is_published(authority) ? authority_parse(authority, err) : 0;
+    if (authority_is_published(authority)) {
+        return authority_parse(authority, err);
+    }
+    if (authority->public_key.size > 0) {
+        (void)authority_parse(authority, NULL); /* only for the log */
+    }
+    return 0;
 }
 
 struct each {

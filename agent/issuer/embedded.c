@@ -143,14 +143,21 @@ static void on_handle_closed(uv_handle_t *handle)
     stopped(user);
 }
 
-static void stop_when_idle(struct embedded *embedded)
+bool issuer_embedded_is_busy(struct issuer *issuer)
 {
+    const struct embedded *embedded = embedded_of(issuer);
     bool is_busy = embedded->upkeep.is_in_hand || entry_book_is_busy(embedded->book) ||
                    issuing_in_hand(embedded->issuing) > 0;
     for (size_t i = 0; i < AUTHORITY_KIND_COUNT; i++) {
         is_busy |= succession_is_busy(embedded->successions[i]);
     }
-    if (!embedded->is_stopping || is_busy || uv_is_closing((uv_handle_t *)&embedded->poll)) {
+    return is_busy;
+}
+
+static void stop_when_idle(struct embedded *embedded)
+{
+    if (!embedded->is_stopping || issuer_embedded_is_busy(&embedded->issuer) ||
+        uv_is_closing((uv_handle_t *)&embedded->poll)) {
         return;
     }
     uv_close((uv_handle_t *)&embedded->poll, on_handle_closed);

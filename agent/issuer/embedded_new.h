@@ -10,3 +10,5 @@ int issuer_embedded_new_with_clock(uv_loop_t *loop, const struct embedded_config
                                    struct error *err);
 /* What the timer does: looks at the clock and starts what is due. */
 void issuer_embedded_look(struct issuer *issuer);
+/* Whether anything waits for the keystore or the store. */
+bool issuer_embedded_is_busy(struct issuer *issuer);

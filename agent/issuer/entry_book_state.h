@@ -1,6 +1,7 @@
 /* What entry_book.c and entry_configure.c share. */
 #pragma once
 
+#define uthash_fatal(message) abort()
 #include <uthash.h>
 
 #include "agent/issuer/entry_book.h"

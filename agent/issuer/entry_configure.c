@@ -16,6 +16,7 @@ struct notes {
     struct text_list forget, delete, seen;
 };
 
+/* NOLINTNEXTLINE(readability-function-size): it is all in uthash's macro */
 void entry_memories_add(void *user, const struct entry_memory *memory)
 {
     struct entry_book *book = user;
@@ -30,7 +31,7 @@ void entry_memories_clear(struct entry_book *book)
 {
     struct remembered *remembered, *next;
     HASH_ITER (hh, book->remembered, remembered, next) {
-        HASH_DEL(book->remembered, remembered);
+        HASH_DEL(book->remembered, remembered); /* NOLINT(clang-analyzer-*): uthash takes it out whole */
         free(remembered->memory.id);
         free(remembered);
     }
@@ -219,7 +220,7 @@ static void entry_set_clear(struct entry_set *set)
 static int copy_checked(const struct entry_book *book, struct entry **entries, size_t count,
                         struct entry_set *set, struct error *err)
 {
-    set->items = memory_new_array(count, sizeof(*set->items));
+    set->items = memory_new_array(count, sizeof(struct entry *));
     for (size_t i = 0; i < count; i++) {
         struct entry *copy = set->items[set->count++] = entry_copy(entries[i]);
         TRY(entry_check(copy, book->config.trust_domain, err));
@@ -229,7 +230,7 @@ static int copy_checked(const struct entry_book *book, struct entry **entries, s
         copy->was_seen = false;
         copy->revision = 1;
     }
-    qsort(set->items, count, sizeof(struct entry *), compare_ids);
+    qsort((void *)set->items, count, sizeof(struct entry *), compare_ids);
     for (size_t i = 1; i < count; i++) {
         if (strcmp(set->items[i - 1]->id, set->items[i]->id) == 0) {
             return error_set(err, ERROR_ALREADY_EXISTS,

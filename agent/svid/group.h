@@ -1,14 +1,14 @@
-/* Callers with the same selectors share a profile; profiles to which the same identities apply
- * share a group, and with it one identity_set and its encodings. So ten thousand streams cost
- * little each, and a change costs work for the groups that it concerns. Loop thread only. */
+/* Callers to whom the same identities apply share a group, and with it one identity_set and its
+ * encodings. So ten thousand streams cost little each, and a change costs work for the groups that
+ * it concerns. Loop thread only. */
 #pragma once
 
 #include <sys/queue.h>
-#include <uthash.h>
 
+#include "agent/svid/hash.h"
 #include "agent/svid/identity.h"
 
-struct subscription; /* subscription.h */
+struct profile; /* profile.h */
 
 struct membership {
     struct identity *identity;
@@ -33,59 +33,31 @@ struct group {
     TAILQ_ENTRY(group) queue;
 };
 
-struct profile {
-    struct manager *manager;
-    struct text_list selectors;
-    char *key; /* all selectors in one, for the hash */
-    size_t key_size;
-    UT_hash_handle hh;
-    struct index_watch watch;
-    struct group *group;
-    LIST_ENTRY(profile) of_group;
-    TAILQ_HEAD(, subscription) subscriptions;
-    size_t subscription_count;
-    bool is_dirty;              /* queued: what applies has to be looked up again */
-    TAILQ_ENTRY(profile) queue; /* of dirty ones */
-    TAILQ_ENTRY(profile) idle;  /* without subscriptions, the longest unused first */
-};
-
 TAILQ_HEAD(group_queue, group);
-TAILQ_HEAD(profile_queue, profile);
 struct groups {
     struct group *by_identities;
-    struct profile *by_selectors;
     struct group_queue changed;
-    struct profile_queue dirty, idle;
-    size_t idle_count;
     SLIST_HEAD(, identity) graves;
 };
 
-/* Profiles kept for callers that may come again. */
-enum { IDLE_PROFILES_MAX = 1024 };
-
 void groups_open(struct groups *groups);
-/* No subscription may be left. */
-void groups_close(struct manager *manager);
 
-/* The profile of the selectors (sorted), with its group up to date. */
-struct profile *profile_get(struct manager *manager, const struct text_list *selectors);
-void profile_attach(struct profile *profile, struct subscription *subscription);
-void profile_detach(struct profile *profile, struct subscription *subscription);
+/* The group of exactly these identities, with one NULL after the last; the list is taken. A new one
+ * has to be joined: it lives as long as it has profiles. */
+struct group *group_get(struct manager *manager, struct identity **identities, size_t count);
+void group_join(struct group *group, struct profile *profile);
+void group_leave(struct group *group, struct profile *profile);
+/* A caller has come for its identities. */
+void group_use(struct group *group);
 
-/* The entry is new, or changed, or goes: what applies to the callers concerned is looked up again
- * when the loop leaves the manager. identity: what it has been so far, NULL for a new one. */
-void groups_entry_changed(struct manager *manager, const struct text_list *selectors,
-                          const struct identity *identity);
 /* Another SVID, or none, or the first failure to get one. */
 void groups_identity_changed(struct identity *identity);
 /* All sets: the bundle has changed. */
 void groups_bundle_changed(struct manager *manager);
-/* The rules have changed whom they deny. */
-void groups_rules_changed(struct manager *manager);
 /* The identity is removed: freed once no group has it. */
 void groups_bury(struct identity *identity);
-/* Does what the functions above have put off, but for telling: that is left to the subscriptions
- * (subscriptions_group_changed). Returns whether there was anything. */
+/* Does what was put off until the manager is left, but for telling, which is queued. Returns
+ * whether there was anything. */
 bool groups_settle(struct manager *manager);
 
 /* Makes the set anew where it is stale or where time has passed it. */

@@ -5,8 +5,7 @@
  * left to expire, so that an entry nobody asks for any more costs nothing. */
 #pragma once
 
-#include <uthash.h>
-
+#include "agent/svid/hash.h"
 #include "agent/svid/index.h"
 #include "agent/svid/issuance.h"
 
@@ -46,6 +45,10 @@ void identity_remove(struct identity *identity);
  * denied or to be allowed. */
 bool identity_apply_rules(struct identity *identity);
 bool identity_is_denied(const struct identity *identity);
+bool identity_has_subscriber(const struct identity *identity);
+/* Why there is no SVID or no newer one; cleared with the count of failures. */
+void identity_set_failure(struct identity *identity, const struct error *failure);
+void identity_clear_failure(struct identity *identity);
 /* Says in the log, once, why the rules deny what an entry gives to a caller. */
 void identity_log_denied(struct identity *identity);
 
@@ -53,7 +56,5 @@ void identity_log_denied(struct identity *identity);
 void identity_use(struct identity *identity);
 /* Drops an SVID that has expired or lost its key. */
 void identity_drop_unusable(struct identity *identity);
-/* Looks at the identity, and acts, as soon as the loop runs. */
-void identity_touch(struct identity *identity);
 /* The keystore came back, or lost keys. */
 void identity_keystore_changed(struct identity *identity, struct keystore *keystore, bool is_ready);

@@ -2,8 +2,8 @@
 
 #include <sodium.h>
 #include <string.h>
-#include <uthash.h>
 
+#include "agent/svid/hash.h"
 #include "agent/svid/timing.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
@@ -68,7 +68,8 @@ static void free_token(struct jwt_token *token)
 
 static void take_out(struct jwt_token *token)
 {
-    HASH_DEL(token->cache->tokens, token);
+    /* The analyzer takes the table of a token that is in it for one that may be missing. */
+    HASH_DEL(token->cache->tokens, token); /* NOLINT(clang-analyzer-core.NullDereference) */
     TAILQ_REMOVE(&token->cache->uses, token, use);
     if (token->state == STATE_QUEUED) {
         TAILQ_REMOVE(&token->cache->queue, token, queue);
@@ -338,8 +339,9 @@ void jwt_cache_stop(struct jwt_cache *cache)
 {
     struct error failure;
     (void)error_set(&failure, ERROR_CANCELLED, "the agent stops");
-    while (!TAILQ_EMPTY(&cache->queue)) {
-        struct jwt_token *token = TAILQ_FIRST(&cache->queue);
+    struct jwt_token *next = NULL;
+    for (struct jwt_token *token = TAILQ_FIRST(&cache->queue); token; token = next) {
+        next = TAILQ_NEXT(token, queue);
         take_out(token);
         answer_all(token, &failure);
     }
@@ -360,7 +362,9 @@ struct jwt_cache *jwt_cache_new(struct timer_heap *timers, struct issuer *issuer
 
 void jwt_cache_free(struct jwt_cache *cache)
 {
-    for (struct jwt_token *token; (token = TAILQ_FIRST(&cache->uses)) != NULL;) {
+    struct jwt_token *next = NULL;
+    for (struct jwt_token *token = TAILQ_FIRST(&cache->uses); token; token = next) {
+        next = TAILQ_NEXT(token, use);
         take_out(token);
         free_token(token);
     }

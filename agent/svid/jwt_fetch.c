@@ -1,8 +1,6 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "agent/svid/group.h"
-#include "agent/svid/jwt_cache.h"
 #include "agent/svid/state.h"
 #include "lib/base/memory.h"
 
@@ -68,10 +66,6 @@ static void on_token(struct jwt_wait *wait, const char *token, int64_t expires_a
     if (failure && !fetch->has_failed) {
         fetch->has_failed = true;
         fetch->failure = *failure;
-        if (failure->code != ERROR_PERMISSION_DENIED && failure->code != ERROR_CANCELLED) {
-            fetch->failure.code = ERROR_UNAVAILABLE;
-            (void)error_prepend(&fetch->failure, "could not fetch JWT-SVID");
-        }
     }
     part->token = memory_copy_text(token);
     part->expires_at_s = expires_at_s;
@@ -130,8 +124,7 @@ static int start(struct manager *manager, const struct text_list *selectors, con
         return error_set(err, ERROR_CANCELLED, "the agent stops");
     }
     if (!manager->bundle) {
-        return error_set(err, ERROR_UNAVAILABLE,
-                         "could not fetch JWT-SVID: the issuer has not reported yet");
+        return error_set(err, ERROR_UNAVAILABLE, "the issuer has not reported yet");
     }
     struct fetch *fetch = new_fetch(profile_get(manager, selectors)->group, spiffe_id);
     if (fetch->count == 0) {

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "agent/svid/entries.h"
+#include "agent/svid/renewal.h"
 #include "agent/svid/state.h"
 #include "lib/base/memory.h"
 
@@ -27,109 +29,6 @@ static void note_end(void *user)
     }
 }
 
-static bool needs_sha256(const struct entry *entry)
-{
-    static const char prefix[] = "unix:sha256:";
-    for (size_t i = 0; i < entry->selectors.count; i++) {
-        if (strncmp(entry->selectors.items[i], prefix, strlen(prefix)) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The attestor hashes executables only while an entry asks for it. */
-static void count_sha256(struct manager *manager, const struct entry *before,
-                         const struct entry *after)
-{
-    bool was_needed = manager->sha256_count > 0;
-    manager->sha256_count += after && needs_sha256(after);
-    manager->sha256_count -= before && needs_sha256(before);
-    bool is_needed = manager->sha256_count > 0;
-    if (is_needed != was_needed && manager->needs_sha256) {
-        manager->needs_sha256(manager->user, is_needed);
-    }
-}
-
-static struct identity *find_identity(struct manager *manager, const char *entry_id)
-{
-    struct identity *identity = NULL;
-    HASH_FIND_STR(manager->identities, entry_id, identity);
-    return identity;
-}
-
-static void add_entry(struct manager *manager, struct entry *entry)
-{
-    struct identity *identity = identity_new(manager, entry);
-    HASH_ADD_KEYPTR(hh, manager->identities, identity->entry->id, strlen(identity->entry->id),
-                    identity);
-    index_add(&manager->index, &identity->item, &identity->entry->selectors);
-    groups_entry_changed(manager, &entry->selectors, NULL);
-}
-
-/* Whether callers may see a difference, or see it themselves differently. */
-static bool is_same_to_callers(const struct entry *a, const struct entry *b)
-{
-    return strcmp(a->spiffe_id, b->spiffe_id) == 0 && strcmp(a->hint, b->hint) == 0 &&
-           a->created_at_s == b->created_at_s && a->x509_svid_ttl_s == b->x509_svid_ttl_s &&
-           a->jwt_svid_ttl_s == b->jwt_svid_ttl_s &&
-           text_list_is_equal(&a->selectors, &b->selectors) &&
-           text_list_is_equal(&a->dns_names, &b->dns_names);
-}
-
-static void change_entry(struct manager *manager, struct identity *identity, struct entry *entry)
-{
-    _cleanup_(entry_unref_cleanup) struct entry *before = entry_ref(identity->entry);
-    if (strcmp(before->spiffe_id, entry->spiffe_id) != 0) {
-        jwt_cache_forget(manager->jwts, entry->id);
-    }
-    /* The hash and the index point into the entry, so they are told of the new one. */
-    HASH_DEL(manager->identities, identity);
-    index_remove(&manager->index, &identity->item);
-    if (is_same_to_callers(before, entry)) {
-        entry_unref(identity->entry);
-        identity->entry = entry_ref(entry);
-    } else {
-        groups_entry_changed(manager, &entry->selectors, identity);
-        identity_change_entry(identity, entry);
-    }
-    index_add(&manager->index, &identity->item, &identity->entry->selectors);
-    HASH_ADD_KEYPTR(hh, manager->identities, identity->entry->id, strlen(identity->entry->id),
-                    identity);
-}
-
-static void on_entry_set(void *user, struct entry *entry)
-{
-    struct manager *manager = user;
-    struct identity *identity = find_identity(manager, entry->id);
-    manager_enter(manager);
-    count_sha256(manager, identity ? identity->entry : NULL, entry);
-    if (identity) {
-        change_entry(manager, identity, entry);
-    } else {
-        add_entry(manager, entry);
-    }
-    manager_leave(manager);
-}
-
-static void on_entry_removed(void *user, const char *entry_id)
-{
-    struct manager *manager = user;
-    struct identity *identity = find_identity(manager, entry_id);
-    if (!identity) {
-        return;
-    }
-    manager_enter(manager);
-    count_sha256(manager, identity->entry, NULL);
-    groups_entry_changed(manager, &identity->entry->selectors, identity);
-    jwt_cache_forget(manager->jwts, entry_id);
-    index_remove(&manager->index, &identity->item);
-    HASH_DEL(manager->identities, identity);
-    identity_remove(identity);
-    groups_bury(identity);
-    manager_leave(manager);
-}
-
 static void on_bundle_changed(void *user, struct bundle *bundle)
 {
     struct manager *manager = user;
@@ -151,7 +50,7 @@ static void on_clock_jumped(void *user)
     for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
         if (identity->svid || identity->timer.position > 0) {
             identity_drop_unusable(identity);
-            identity_touch(identity);
+            renewal_touch(identity);
         }
     }
     manager_leave(manager);
@@ -189,7 +88,7 @@ static void copy_config(struct manager *manager, const struct manager_config *co
     manager->user = config->user;
     manager->needs_sha256 = config->needs_sha256;
     manager->listener =
-        (struct issuer_listener){manager, on_entry_set, on_entry_removed, on_bundle_changed};
+        (struct issuer_listener){manager, entries_set, entries_removed, on_bundle_changed};
 }
 
 static void free_manager(struct manager *manager)
@@ -273,6 +172,7 @@ int manager_new_with_clock(uv_loop_t *loop, const struct manager_config *config,
     manager->mailbox = mailbox;
     manager->end.fire = end_if_done;
     TAILQ_INIT(&manager->notices);
+    profiles_open(&manager->profiles);
     groups_open(&manager->groups);
     if (timer_heap_open(&manager->timers, loop, clock, on_clock_jumped, manager, err) < 0) {
         free_half(manager);
@@ -322,7 +222,7 @@ void manager_set_rules(struct manager *manager, struct rules *rules)
         }
     }
     if (is_any) {
-        groups_rules_changed(manager);
+        profiles_rules_changed(manager);
     }
     free_rules(before);
     manager_leave(manager);
@@ -346,7 +246,7 @@ void manager_stop(struct manager *manager, void (*stopped)(void *user), void *us
     manager->stopped = stopped;
     manager->stopped_user = user;
     manager->is_stopping = true;
-    groups_close(manager);
+    profiles_close(manager);
     struct identity *identity;
     struct identity *next;
     HASH_ITER (hh, manager->identities, identity, next) {
@@ -358,62 +258,4 @@ void manager_stop(struct manager *manager, void (*stopped)(void *user), void *us
     key_pool_stop(manager->pool);
     manager_leave(manager);
     note_end(manager);
-}
-
-struct bundle *manager_bundle(struct manager *manager)
-{
-    return manager->bundle;
-}
-
-bool manager_has_identity(struct manager *manager, const struct text_list *selectors)
-{
-    manager_enter(manager);
-    bool has_identity = profile_get(manager, selectors)->group->count > 0;
-    manager_leave(manager);
-    return has_identity;
-}
-
-static int compare_entry_ids(const struct identity *a, const struct identity *b)
-{
-    return strcmp(a->entry->id, b->entry->id);
-}
-
-void manager_each_entry(struct manager *manager, void (*each)(void *user, struct entry *entry),
-                        void *user)
-{
-    HASH_SORT(manager->identities, compare_entry_ids);
-    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
-        each(user, identity->entry);
-    }
-}
-
-void manager_each_svid(struct manager *manager, void (*each)(void *user, struct svid_x509 *svid),
-                       void *user)
-{
-    HASH_SORT(manager->identities, compare_entry_ids);
-    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
-        if (identity->svid) {
-            each(user, identity->svid);
-        }
-    }
-}
-
-void manager_counters(struct manager *manager, struct manager_counters *ret_counters)
-{
-    struct manager_counters counters = {
-        .entries = HASH_COUNT(manager->identities),
-        .subscriptions = manager->subscription_count,
-        .issuing = issuances_count(&manager->issuances),
-        .issued = manager->issued,
-        .failures = manager->failures,
-    };
-    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
-        if (identity->svid) {
-            int64_t expiry = identity->svid->expires_at_s;
-            counters.svids++;
-            counters.next_expiry_s =
-                counters.next_expiry_s == 0 ? expiry : MIN(counters.next_expiry_s, expiry);
-        }
-    }
-    *ret_counters = counters;
 }

@@ -53,7 +53,7 @@ struct manager_config {
     struct manager_keystore
         *keystores; /* hardware ones in the order of the configuration, then "memory" */
     size_t keystore_count;
-    struct rules *rules; /* taken */
+    struct rules *rules; /* from the heap, taken */
     uint32_t delivered_max_ttl_s;
     unsigned key_pool_size; /* ready keys for each keystore and type in use */
     void *user;
@@ -64,10 +64,12 @@ int manager_new(uv_loop_t *loop, const struct manager_config *config, struct man
                 struct error *err);
 /* Starts the issuer with the manager as its listener. */
 int manager_start(struct manager *manager, struct error *err);
-/* New rules (taken) take effect on running identities at once. */
+/* New rules (from the heap, taken) take effect on running identities at once: what they deny, or
+ * want better protected, is withdrawn before the return; what they want kept elsewhere or of
+ * another key type serves until the next is there. */
 void manager_set_rules(struct manager *manager, struct rules *rules);
 /* No subscription may be left. Waits for work in hand, then calls stopped; the manager is freed.
- * Stop the issuer after. */
+ * Stop the issuer within stopped: from then on there is nobody to listen to it. */
 void manager_stop(struct manager *manager, void (*stopped)(void *user), void *user);
 /* A keystore says that it came back, or lost keys: what lost its key is issued anew. */
 void manager_keystore_changed(struct manager *manager, struct keystore *keystore);
@@ -77,11 +79,14 @@ struct subscription;
  * there (before the return), else when they have been issued; then at each change (renewal, entry
  * added, changed or removed, bundle changed). A set of count 0 means: no identity. failure is set
  * instead when none could be issued for now (Unavailable); it is retried, and told again when it
- * works. The set is borrowed. `changed` may call subscription_free, also within its first call. */
+ * works. The set is borrowed. `changed` may call subscription_free, also within its first call.
+ * NULL, after a failure was told (ResourceExhausted), where there are too many subscriptions or the
+ * manager stops. */
 struct subscription *manager_subscribe(struct manager *manager, const struct text_list *selectors,
                                        void (*changed)(void *user, struct identity_set *set,
                                                        const struct error *failure),
                                        void *user);
+/* NULL is allowed. */
 void subscription_free(struct subscription *subscription);
 
 /* JWT-SVIDs for all identities of the selectors, or for spiffe_id alone (NULL: all). done runs
@@ -99,7 +104,7 @@ void manager_jwt_fetch(struct manager *manager, const struct text_list *selector
 
 /* NULL before the issuer has told one. Borrowed. */
 struct bundle *manager_bundle(struct manager *manager);
-/* Whether any entry applies to the selectors. */
+/* Whether any entry that the rules do not deny applies to the selectors. */
 bool manager_has_identity(struct manager *manager, const struct text_list *selectors);
 
 /* For the admin API: each entry in order of id; each current SVID. The callback must not change

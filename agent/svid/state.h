@@ -1,8 +1,8 @@
 /* The manager's inside, shared by the files of this room. Loop thread only. */
 #pragma once
 
-#include "agent/svid/group.h"
 #include "agent/svid/jwt_cache.h"
+#include "agent/svid/profile.h"
 #include "agent/svid/subscription.h"
 
 struct manager {
@@ -25,6 +25,7 @@ struct manager {
     struct identity *identities; /* by entry id */
     size_t sha256_count;         /* entries that want unix:sha256 */
     struct index index;
+    struct profiles profiles;
     struct groups groups;
     struct subscription_queue notices;
     size_t subscription_count;

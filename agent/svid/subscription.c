@@ -1,7 +1,8 @@
 #include "agent/svid/subscription.h"
 
-#include "agent/svid/group.h"
+#include "agent/svid/profile.h"
 #include "agent/svid/state.h"
+#include "agent/svid/svid.h"
 #include "lib/base/memory.h"
 
 static void replace_told(struct subscription *subscription, struct identity_set *set)

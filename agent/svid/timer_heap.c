@@ -100,7 +100,7 @@ void timer_set(struct timer_heap *timers, struct timer *timer, uint64_t due_ms)
     timer_cancel(timers, timer);
     if (timers->count == timers->capacity) {
         timers->capacity = MAX(timers->capacity * 2, (size_t)16);
-        timers->heap = memory_resize_array(timers->heap, timers->capacity, sizeof(*timers->heap));
+        timers->heap = memory_resize_array(timers->heap, timers->capacity, sizeof(struct timer *));
     }
     timer->due_ms = timer == timers->firing ? MAX(due_ms, timer_heap_now_ms(timers) + 1) : due_ms;
     sift_up(timers, timer, ++timers->count);
@@ -163,20 +163,21 @@ static void on_clock_set(uv_poll_t *poll, int status, int events)
 int timer_heap_open(struct timer_heap *timers, uv_loop_t *loop, const struct timer_clock *clock,
                     void (*jumped)(void *user), void *user, struct error *err)
 {
-    _cleanup_(file_close_cleanup) int descriptor =
-        timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+    int descriptor = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     if (descriptor < 0 || watch_clock(descriptor) < 0) {
-        return error_set_errno(err, errno, "watching for changes of the clock");
+        (void)error_set_errno(err, errno, "watching for changes of the clock");
+        file_close_cleanup(&descriptor);
+        return -1;
     }
     *timers = (struct timer_heap){.clock = clock, .jumped = jumped, .user = user};
     timers->offset_ms = timer_heap_now_s(timers) * 1000 - (int64_t)timer_heap_now_ms(timers);
     int result = uv_poll_init(loop, &timers->clock_set, descriptor);
     if (result < 0) {
+        (void)close(descriptor);
         return error_set(err, ERROR_INTERNAL, "watching for changes of the clock: %s",
                          uv_strerror(result));
     }
     timers->clock_descriptor = descriptor;
-    descriptor = -1;
     (void)uv_timer_init(loop, &timers->timer);
     timers->timer.data = timers->clock_set.data = timers;
     (void)uv_poll_start(&timers->clock_set, UV_READABLE, on_clock_set);

@@ -234,8 +234,11 @@ void proc_read_program(int proc, const struct proc_namespace *home,
     }
 }
 
-bool proc_program_is_equal(const struct proc_program *a, const struct proc_program *b)
+bool proc_program_is_running(int proc, const struct proc_program *program)
 {
-    return a->is_known == b->is_known && file_identity_is_equal(&a->file, &b->file) &&
-           strcmp(a->path, b->path) == 0;
+    uint32_t links;
+    struct file_identity file;
+    bool is_known = file_identity_read(proc, "exe", &file, &links) == 0;
+    return is_known == program->is_known &&
+           (!is_known || file_identity_is_equal(&file, &program->file));
 }

@@ -54,4 +54,5 @@ struct proc_program {
 
 void proc_read_program(int proc, const struct proc_namespace *home,
                        struct proc_program *ret_program);
-bool proc_program_is_equal(const struct proc_program *a, const struct proc_program *b);
+/* Whether the process still runs that very file. */
+bool proc_program_is_running(int proc, const struct proc_program *program);

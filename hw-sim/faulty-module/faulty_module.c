@@ -42,13 +42,15 @@ struct rule {
 /* A module has no context: all of it is the process's. */
 static struct {
     pthread_mutex_t lock;
+    /* Modules may crash when sessions end under a call; only the calls' owner would do that. */
+    pthread_rwlock_t calls;
     CK_FUNCTION_LIST *real;
     CK_FUNCTION_LIST list;
     struct rule rules[RULES_MAX];
     size_t rule_count;
     struct stat control; /* of the file that the rules were read from */
     bool is_absent;
-} faulty = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} faulty = {.lock = PTHREAD_MUTEX_INITIALIZER, .calls = PTHREAD_RWLOCK_INITIALIZER};
 
 static void read_rules(const char *path)
 {
@@ -97,6 +99,19 @@ static bool has_rule(const char *action)
     return is_found;
 }
 
+static void close_all(void)
+{
+    CK_SLOT_ID slots[SLOTS_MAX];
+    CK_ULONG count = SLOTS_MAX;
+    (void)pthread_rwlock_wrlock(&faulty.calls);
+    if (faulty.real->C_GetSlotList(CK_TRUE, slots, &count) == CKR_OK) {
+        for (CK_ULONG i = 0; i < count; i++) {
+            (void)faulty.real->C_CloseAllSessions(slots[i]);
+        }
+    }
+    (void)pthread_rwlock_unlock(&faulty.calls);
+}
+
 /* Whoever takes out a token ends its sessions. */
 static bool is_absent(void)
 {
@@ -105,12 +120,8 @@ static bool is_absent(void)
     bool was_taken = is_absent_now && !faulty.is_absent;
     faulty.is_absent = is_absent_now;
     (void)pthread_mutex_unlock(&faulty.lock);
-    CK_SLOT_ID slots[SLOTS_MAX];
-    CK_ULONG count = SLOTS_MAX;
-    if (was_taken && faulty.real->C_GetSlotList(CK_TRUE, slots, &count) == CKR_OK) {
-        for (CK_ULONG i = 0; i < count; i++) {
-            (void)faulty.real->C_CloseAllSessions(slots[i]);
-        }
+    if (was_taken) {
+        close_all();
     }
     return is_absent_now;
 }
@@ -187,7 +198,12 @@ static CK_RV misbehave(const char *function)
     static CK_RV wrap_##name parameters                                                            \
     {                                                                                              \
         CK_RV rv = is_absent() ? CKR_DEVICE_REMOVED : misbehave(#name);                            \
-        return rv == CKR_OK ? faulty.real->name arguments : rv;                                    \
+        if (rv == CKR_OK) {                                                                        \
+            (void)pthread_rwlock_rdlock(&faulty.calls);                                            \
+            rv = faulty.real->name arguments;                                                      \
+            (void)pthread_rwlock_unlock(&faulty.calls);                                            \
+        }                                                                                          \
+        return rv;                                                                                 \
     }
 
 WRAP(C_Initialize, (void *init_args), (init_args))

@@ -152,6 +152,11 @@ static int final_status(const struct rpc_client *client, struct error *err)
                          "this signetd's socket?",
                          call->method, client->path, call->http_status);
     }
+    if (client->goodbye.size > 0) {
+        return error_set(err, ERROR_UNAVAILABLE, "calling %s on %s: the server ended it: %.*s",
+                         call->method, client->path, (int)client->goodbye.size,
+                         (const char *)client->goodbye.data);
+    }
     enum error_code code = ERROR_INTERNAL;
     for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
         if (codes[i].http2_error == call->http2_error) {

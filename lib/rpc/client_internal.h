@@ -39,7 +39,7 @@ struct rpc_client {
     struct client_call call;
     struct buffer goodbye; /* the text of the server's GOAWAY */
     struct buffer unsent;  /* frames that the socket has not taken */
-    bool is_http2; /* the server's settings came */
+    bool is_http2;         /* the server's settings came */
 };
 
 /* UINT64_MAX: never. */

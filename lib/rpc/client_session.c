@@ -77,7 +77,8 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
     struct client_call *call = call_of(user, stream_id);
     (void)session;
     (void)flags;
-    if (call && size > 0) {
+    /* Of something else than gRPC only the HTTP status is looked at. */
+    if (call && call->is_grpc && size > 0) {
         buffer_append(&call->body, data, size);
     }
     return 0;
@@ -307,10 +308,9 @@ static int read_some(struct rpc_client *client, struct error *err)
 int client_session_step(struct rpc_client *client, uint64_t deadline_ms, struct error *err)
 {
     TRY(write_some(client, err));
-    TRY(wait_for_socket(client, deadline_ms, err));
-    TRY(read_some(client, err));
-    if (!nghttp2_session_want_read(client->session) && !client->call.is_ended) {
+    if (!nghttp2_session_want_read(client->session)) {
         return connection_lost(client, "it does not follow HTTP/2", err);
     }
-    return 0;
+    TRY(wait_for_socket(client, deadline_ms, err));
+    return read_some(client, err);
 }

@@ -143,6 +143,7 @@ static void read_some(struct rpc_connection *connection)
         connection->is_gone = true;
         return;
     }
+    session_spend_frame(connection);
     ssize_t taken = nghttp2_session_mem_recv(connection->session, input, (size_t)size);
     if (taken < 0) {
         connection_end(connection, NGHTTP2_PROTOCOL_ERROR, nghttp2_strerror((int)taken));

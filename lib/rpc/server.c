@@ -90,6 +90,7 @@ static void server_free(struct rpc_server *server)
     file_close_cleanup(&server->epoll);
     nghttp2_session_callbacks_del(server->callbacks);
     nghttp2_option_del(server->options);
+    session_memory_clear(&server->session_memory);
     buffer_clear(&server->gather.bytes);
     free(server->input);
     free(server);

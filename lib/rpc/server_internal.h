@@ -62,6 +62,19 @@ void outbound_clear(struct outbound *outbound);
 ssize_t outbound_write(struct outbound *outbound, int descriptor);
 ssize_t outbound_write_gathered(struct outbound *outbound, int descriptor, struct gather *gather);
 
+/* session_memory.c: what the sessions of a server share. */
+struct session_memory {
+    nghttp2_mem mem;
+    uint8_t *frame;
+    bool is_opening; /* a session is being made */
+};
+void session_memory_init(struct session_memory *session_memory);
+void session_memory_clear(struct session_memory *session_memory);
+/* As nghttp2_session_server_new3. */
+int session_memory_open(struct session_memory *session_memory,
+                        const nghttp2_session_callbacks *callbacks, const nghttp2_option *options,
+                        void *user, nghttp2_session **ret_session);
+
 TAILQ_HEAD(connection_list, rpc_connection);
 TAILQ_HEAD(request_list, request);
 
@@ -76,6 +89,7 @@ struct rpc_server {
     uint64_t timer_due_ms;
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
+    struct session_memory session_memory;
     uint8_t *input; /* one for all connections: it is empty again before the next one reads */
     struct gather gather;
     struct connection_list connections;
@@ -144,6 +158,9 @@ void timeouts_schedule(struct rpc_server *server);
 /* session.c: nghttp2's callbacks, which find the connection and the call. */
 int session_setup(struct rpc_server *server, struct error *err);
 int session_open(struct rpc_connection *connection, struct error *err);
+/* Counts something that the peer sent and that is no request; ends the connection when it is too
+ * much. */
+void session_spend_frame(struct rpc_connection *connection);
 
 /* connection.c */
 int connection_open(struct rpc_server *server, int descriptor, struct error *err);

@@ -1,8 +1,8 @@
 #include "lib/rpc/server_internal.h"
 
-/* Frames that carry no request: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, empty DATA,
- * unknown ones. Clients measure the round trip with a few of them for each answer, which earns
- * them. */
+/* Frames that carry no request: PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, empty DATA;
+ * and each read, since nghttp2 skips frames that it does not know without a word. Clients measure
+ * the round trip with a few of them for each answer, which earns them. */
 static const struct budget_rate frame_rate = {4096, 256};
 enum { FRAMES_EARNED = 8 };
 
@@ -23,10 +23,17 @@ static struct rpc_call *call_of(nghttp2_session *session, int32_t stream_id)
     return stream_id > 0 ? nghttp2_session_get_stream_user_data(session, stream_id) : NULL;
 }
 
-static void spend_frame(struct rpc_connection *connection)
+void session_spend_frame(struct rpc_connection *connection)
 {
     if (!budget_spend(&connection->frames, &frame_rate, now_of(connection))) {
         connection_end(connection, NGHTTP2_ENHANCE_YOUR_CALM, "too many frames without a request");
+    }
+}
+
+static void spend_reset(struct rpc_connection *connection)
+{
+    if (!budget_spend(&connection->resets, &reset_rate, now_of(connection))) {
+        connection_end(connection, NGHTTP2_ENHANCE_YOUR_CALM, "too many calls are cancelled");
     }
 }
 
@@ -38,7 +45,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
                      (header->type == NGHTTP2_DATA &&
                       (header->length > 0 || (header->flags & NGHTTP2_FLAG_END_STREAM)));
     if (!is_useful) {
-        spend_frame(connection);
+        session_spend_frame(connection);
     }
     return 0;
 }
@@ -47,7 +54,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
 {
     struct rpc_connection *connection = user;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
-        spend_frame(connection);
+        session_spend_frame(connection);
     } else if (!connection->is_ending) {
         struct rpc_call *call = call_new(connection, frame->hd.stream_id);
         (void)nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
@@ -109,18 +116,21 @@ static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t
         return 0;
     }
     call_on_stream_closed(call);
-    if (error_code != NGHTTP2_NO_ERROR &&
-        !budget_spend(&connection->resets, &reset_rate, now_of(connection))) {
-        connection_end(connection, NGHTTP2_ENHANCE_YOUR_CALM, "too many calls are cancelled");
+    if (error_code != NGHTTP2_NO_ERROR) {
+        spend_reset(connection);
     }
     return 0;
 }
 
-/* An answer that ends before the request does: the peer may stop sending it (RFC 9113 8.1). */
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
+    struct rpc_connection *connection = user;
     struct rpc_call *call = call_of(session, frame->hd.stream_id);
-    (void)user;
+    /* A stream that was refused before it was a call. */
+    if (!call && frame->hd.type == NGHTTP2_RST_STREAM) {
+        spend_reset(connection);
+    }
+    /* An answer that ends before the request does: the peer may stop sending it (RFC 9113 8.1). */
     if (call && frame->hd.type == NGHTTP2_HEADERS && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
         !call->is_request_ended) {
         return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
@@ -142,6 +152,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
 
 int session_setup(struct rpc_server *server, struct error *err)
 {
+    session_memory_init(&server->session_memory);
     if (nghttp2_session_callbacks_new(&server->callbacks) != 0 ||
         nghttp2_option_new(&server->options) != 0) {
         return error_set(err, ERROR_RESOURCE_EXHAUSTED, "preparing HTTP/2: out of memory");
@@ -169,7 +180,7 @@ int session_setup(struct rpc_server *server, struct error *err)
 
 int session_open(struct rpc_connection *connection, struct error *err)
 {
-    const struct rpc_server *server = connection->server;
+    struct rpc_server *server = connection->server;
     budget_init(&connection->frames, &frame_rate, now_of(connection));
     budget_init(&connection->resets, &reset_rate, now_of(connection));
     const nghttp2_settings_entry settings[] = {
@@ -178,8 +189,8 @@ int session_open(struct rpc_connection *connection, struct error *err)
          (uint32_t)server->config.limits.calls_per_connection},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
     };
-    int code = nghttp2_session_server_new2(&connection->session, server->callbacks, connection,
-                                           server->options);
+    int code = session_memory_open(&server->session_memory, server->callbacks, server->options,
+                                   connection, &connection->session);
     if (code == 0) {
         code = nghttp2_submit_settings(connection->session, NGHTTP2_FLAG_NONE, settings,
                                        ARRAY_SIZE(settings));

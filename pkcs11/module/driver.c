@@ -221,10 +221,14 @@ static CK_RV sign_with_found(struct module_state *state, const struct module_ses
         atomic_store(&key->private, pair.private);
         rv = sign_once(state, session, signing, err);
     }
-    if (module_status_is_object_gone(rv)) {
-        err->code = ERROR_DATA_LOSS;
-        module_state_lose_key(key);
+    if (!module_status_is_object_gone(rv)) {
+        return rv;
     }
+    if (key->key.is_lasting) {
+        state->must_restart = true;
+        return CKR_TOKEN_NOT_RECOGNIZED;
+    }
+    module_state_lose_key(key);
     return rv;
 }
 

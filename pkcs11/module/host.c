@@ -64,10 +64,10 @@ static int load_lanes(struct module_host *host, unsigned lanes, struct error *er
 }
 
 /* Waits for what the new process says of the module. */
-static int read_report(const struct module_host *host, int control, struct error *err)
+static int read_report(const struct module_host *host, struct error *err)
 {
     struct host_report report = {0};
-    struct pollfd wait = {.fd = control, .events = POLLIN};
+    struct pollfd wait = {.fd = host->control, .events = POLLIN};
     const char *module = host->config->module;
     int timeout_ms = (int)host_process_timeout_ms(host->process);
     int ready;
@@ -79,7 +79,7 @@ static int read_report(const struct module_host *host, int control, struct error
                          "loading the module %s in a process of its own: no answer in %d ms",
                          module, timeout_ms);
     }
-    ssize_t count = recv(control, &report, sizeof(report), 0);
+    ssize_t count = recv(host->control, &report, sizeof(report), 0);
     if (count != sizeof(report) || report.version != HOST_PROTOCOL_VERSION) {
         return error_set(err, ERROR_UNAVAILABLE,
                          "loading the module %s in a process of its own: %s", module,
@@ -93,6 +93,7 @@ static int read_report(const struct module_host *host, int control, struct error
                            report.error.text);
 }
 
+/* Their end of the control socket is only theirs from then on; else its end would not be seen. */
 static int start_process(struct module_host *host, struct error *err)
 {
     int pair[2];
@@ -102,16 +103,9 @@ static int start_process(struct module_host *host, struct error *err)
         return error_set_errno(err, errno, "preparing to isolate the module %s",
                                host->config->module);
     }
-    _cleanup_(file_close_cleanup) int control = pair[0];
+    host->control = pair[0];
     _cleanup_(file_close_cleanup) int theirs = pair[1];
-    TRY(host_process_start(host->process, listener, theirs, err));
-    /* Else its end would not be seen. */
-    file_close_cleanup(&theirs);
-    theirs = -1;
-    TRY(read_report(host, control, err));
-    host->control = control;
-    control = -1;
-    return 0;
+    return host_process_start(host->process, listener, theirs, err);
 }
 
 static int connect_lanes(struct module_host *host, struct error *err)
@@ -165,6 +159,9 @@ static void stop(struct module_host *host, unsigned grace_ms)
 static int start(struct module_host *host, struct error *err)
 {
     int result = start_process(host, err);
+    if (result == 0) {
+        result = read_report(host, err);
+    }
     if (result == 0) {
         result = connect_lanes(host, err);
     }

@@ -63,15 +63,16 @@ int host_socket_listen(struct host_socket *host_socket, int backlog, int *ret_li
     (void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", host_socket->path);
     host_socket_hide(host_socket);
     TRY(make_folder(host_socket, err));
-    _cleanup_(file_close_cleanup) int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener < 0 || show(host_socket) < 0 ||
         bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(listener, backlog) < 0) {
-        return error_set_errno(err, errno, "listening in %s for an isolated module",
+        int failure = errno;
+        file_close_cleanup(&listener);
+        return error_set_errno(err, failure, "listening in %s for an isolated module",
                                host_socket->parent);
     }
     *ret_listener = listener;
-    listener = -1;
     return 0;
 }
 

@@ -1,4 +1,12 @@
-/* The driver for any PKCS#11 module, loaded by p11-kit. */
+/* The driver for any PKCS#11 module, loaded by p11-kit.
+ *
+ * In this process a module that crashes takes the agent with it, and one that hangs keeps its
+ * workers for ever. In a process of its own (is_isolated) it costs the agent the session keys,
+ * which are made anew: the calls under way fail as Unavailable, probe starts it again. There each
+ * worker has a connection of its own to that process, since one p11-kit connection serves one call
+ * at a time; a call costs two switches of process more. The PIN does not pass through p11-kit's
+ * buffers.
+ */
 #pragma once
 
 #include "pkcs11/driver.h"
@@ -18,5 +26,5 @@ struct module_config {
 extern const struct keystore_driver keystore_driver_module; /* config: struct module_config */
 
 /* The main function of the isolated module's process: `signetd --module-host MODULE`, speaking on
- * descriptor 3 (see module_host.c). Returns the exit code. */
+ * descriptors 3 and 4 (see module_host.c). Returns the exit code. */
 int module_host_main(const char *module);

@@ -87,7 +87,7 @@ struct template
 /* The module only reads the value. */
 static void add(struct template *template, CK_ATTRIBUTE_TYPE type, const void *value, size_t size)
 {
-    template->attributes[template->count++] = (CK_ATTRIBUTE){type, (void *)(uintptr_t)value, size};
+    template->attributes[template->count++] = (CK_ATTRIBUTE){type, (void *)value, size};
 }
 
 static void add_flag(struct template *template, CK_ATTRIBUTE_TYPE type, bool is_set)

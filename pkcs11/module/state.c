@@ -37,8 +37,9 @@ static int log_in(struct module_state *state, struct error *err)
     return result;
 }
 
-/* Where this finds a key no more, the key is lost; other trouble fails. */
-static int find_again(struct module_state *state, struct module_key *key, struct error *err)
+/* Where a module that is_fresh finds a key no more, the key is lost. */
+static int find_again(struct module_state *state, struct module_key *key, bool is_fresh,
+                      struct error *err)
 {
     struct module_pair pair;
     const struct module_session *session = &state->sessions.objects;
@@ -50,19 +51,23 @@ static int find_again(struct module_state *state, struct module_key *key, struct
     if (module_status_is_lost(rv)) {
         return -1;
     }
+    if (!is_fresh) {
+        state->must_restart = true;
+        return -1;
+    }
     log_error("a lasting key is lost keystore=%s reason=\"%s\"", state->keystore, err->text);
     module_state_lose_key(key);
     return 0;
 }
 
-static int find_keys_again(struct module_state *state, struct error *err)
+static int find_keys_again(struct module_state *state, bool is_fresh, struct error *err)
 {
     struct module_key *key;
     int result = 0;
     module_library_call_begin(state->library, state->sessions.objects.lane);
     LIST_FOREACH (key, &state->keys, all) {
         if (result == 0 && key->key.is_lasting && !key->key.is_lost) {
-            result = find_again(state, key, err);
+            result = find_again(state, key, is_fresh, err);
         }
     }
     module_library_call_end(state->library, state->sessions.objects.lane);
@@ -71,7 +76,7 @@ static int find_keys_again(struct module_state *state, struct error *err)
 
 /* From nothing to a session that is logged in. With the lock held for writing, or before others
  * know the state. */
-static int connect_token(struct module_state *state, struct error *err)
+static int connect_token(struct module_state *state, bool is_fresh, struct error *err)
 {
     int result = select_token(state, err);
     if (result == 0) {
@@ -82,7 +87,7 @@ static int connect_token(struct module_state *state, struct error *err)
         result = log_in(state, err);
     }
     if (result == 0) {
-        result = find_keys_again(state, err);
+        result = find_keys_again(state, is_fresh, err);
     }
     if (result == 0) {
         state->is_up = true;
@@ -105,7 +110,7 @@ int module_state_open(const struct module_config *config, const char *keystore,
     TRY(module_library_open(config, keystore, workers + 1, &state->library, err));
     module_sessions_init(&state->sessions, state->library, &state->where, workers);
     state->has_sessions = true;
-    TRY(connect_token(state, err));
+    TRY(connect_token(state, true, err));
     log_info("token opened keystore=%s module=%s token=%s isolated=%s", keystore, config->module,
              state->where.token, config->is_isolated ? "yes" : "no");
     *ret_state = take_ptr(state);
@@ -180,22 +185,23 @@ static void disconnect(struct module_state *state)
 static int reconnect(struct module_state *state, bool may_restart, struct error *err)
 {
     bool is_isolated = module_library_is_isolated(state->library);
-    state->must_restart = state->must_restart || (is_isolated && !check_lanes(state));
+    if (is_isolated && !check_lanes(state)) {
+        state->must_restart = true;
+    }
     disconnect(state);
-    if (!state->must_restart && connect_token(state, err) == 0) {
+    if (!state->must_restart && connect_token(state, false, err) == 0) {
         return 0;
     }
-    if (state->must_restart && !may_restart) {
-        return error_set(err, ERROR_UNAVAILABLE, "the process of module %s ended",
-                         state->where.module);
-    }
     if (!may_restart) {
-        return -1;
+        return state->must_restart
+                   ? error_set(err, ERROR_UNAVAILABLE, "module %s has to be started anew",
+                               state->where.module)
+                   : -1;
     }
-    state->must_restart = is_isolated;
+    state->must_restart = true;
     TRY(module_library_restart(state->library, err));
     state->must_restart = false;
-    return connect_token(state, err);
+    return connect_token(state, true, err);
 }
 
 /* epoch: of the connection that was found bad; when there is a newer one, nothing is done. */

@@ -24,8 +24,10 @@ struct module_state {
     /* Read by whoever uses the token, written by whoever connects anew. */
     pthread_rwlock_t lock;
     bool is_up;
-    bool must_restart; /* the isolated module's process has to be started anew */
-    uint64_t epoch;    /* how often it was connected */
+    /* The module has to be started anew: its process ended, or it misses a key that it has to have.
+     * Only what a module says after a fresh start ends the life of a lasting key. */
+    _Atomic bool must_restart;
+    uint64_t epoch; /* how often it was connected */
     struct module_where where;
     struct module_token token;
 

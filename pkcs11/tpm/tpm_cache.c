@@ -31,15 +31,11 @@ static void evict(struct tpm_cache *cache, struct tpm_object *object, bool save)
 
 static bool evict_one(struct tpm_cache *cache)
 {
-    struct tpm_object *object;
-    TAILQ_FOREACH_REVERSE(object, &cache->loaded, tpm_object_list, link)
-    {
-        if (!object->is_held) {
-            evict(cache, object, true);
-            return true;
-        }
+    if (TAILQ_EMPTY(&cache->loaded)) {
+        return false;
     }
-    return false;
+    evict(cache, TAILQ_LAST(&cache->loaded, tpm_object_list), true);
+    return true;
 }
 
 void tpm_cache_make_room(struct tpm_cache *cache)

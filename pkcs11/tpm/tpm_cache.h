@@ -15,7 +15,6 @@ struct tpm_object {
     struct tpm_name name;
     struct buffer context; /* saved context; empty: none */
     bool is_persistent;    /* has a handle of its own for good and takes no slot */
-    bool is_held;          /* must not go now */
     /* Loads it from what outlives a reset: a wrapped blob, or a template. */
     TSS2_RC (*load)(struct tpm_device *device, struct tpm_object *object, TPM2_HANDLE *ret_handle);
     TAILQ_ENTRY(tpm_object) link; /* while it is in a slot */
@@ -26,15 +25,15 @@ struct tpm_cache {
     struct tpm_transport *transport;
     TAILQ_HEAD(tpm_object_list, tpm_object) loaded; /* used last comes first */
     size_t count;
-    size_t limit; /* slots; fewer may be free while other programs use the TPM too */
+    size_t limit; /* slots, 2 at least; fewer may be free while other programs use the TPM too */
 };
 
 void tpm_cache_open(struct tpm_cache *cache, struct tpm_device *device,
                     struct tpm_transport *transport);
-/* Sees to it that the object is loaded. It stays so until the next acquire of another, or for as
- * long as it is held. */
+/* Sees to it that the object is loaded. It stays so at least until the next but one acquire. */
 TSS2_RC tpm_cache_acquire(struct tpm_cache *cache, struct tpm_object *object);
-/* Frees a slot if none is; for load functions, between holding the parent and loading the child. */
+/* Frees a slot if none is, of what was used longest ago; for load functions, between acquiring the
+ * parent and loading the child. */
 void tpm_cache_make_room(struct tpm_cache *cache);
 /* Flushes and forgets all that is in slots; save: contexts are kept for a faster return. */
 void tpm_cache_evict_all(struct tpm_cache *cache, bool save);

@@ -4,6 +4,11 @@
 
 #include "pkcs11/tpm/tpm_session.h"
 
+/* Where the handles of a kind begin, for tpm_command_handles; the library's own
+ * TPM2_TRANSIENT_FIRST shifts into a sign bit. */
+#define TPM_HANDLES_TRANSIENT ((TPM2_HANDLE)0x80000000)
+#define TPM_HANDLES_LOADED_SESSION ((TPM2_HANDLE)0x02000000)
+
 /* Without a session: nothing in them is secret, and whoever changes them is found out by the
  * session later, as names no longer fit. */
 

@@ -48,7 +48,7 @@ static TSS2_RC format_reference(const TPM2B_PUBLIC *public, const TPM2B_PRIVATE 
     return rc;
 }
 
-/* Loads the wrapped blob; what a session needs must be there before the primary is held. */
+/* Loads the wrapped blob. The parent was used last, so making room leaves it where it is. */
 static TSS2_RC load(struct tpm_device *device, struct tpm_object *object, TPM2_HANDLE *ret_handle)
 {
     struct tpm_key *key = container_of(object, struct tpm_key, object);
@@ -65,12 +65,9 @@ static TSS2_RC load(struct tpm_device *device, struct tpm_object *object, TPM2_H
     if (rc != TSS2_RC_SUCCESS) {
         return rc;
     }
-    parent->is_held = true;
     tpm_cache_make_room(&device->cache);
-    rc = tpm_command_load(&device->session, parent->handle, &parent->name, &public, &private,
-                          ret_handle);
-    parent->is_held = false;
-    return rc;
+    return tpm_command_load(&device->session, parent->handle, &parent->name, &public, &private,
+                            ret_handle);
 }
 
 static struct tpm_key *key_new(enum key_type type, const uint8_t *id)
@@ -137,7 +134,7 @@ int tpm_key_generate(struct tpm_device *device, enum key_type type, const uint8_
     struct creation creation = {.type = type};
     _cleanup_(key_free_cleanup) struct tpm_key *key = key_new(type, id);
     if (tpm_device_attempt(device, create_operation, &creation, err) < 0) {
-        return error_prepend(err, "making a %s key in the TPM", key_type_name(type));
+        return error_prepend(err, "making an %s key in the TPM", key_type_name(type));
     }
     TRY(describe(device, key, &creation.public, err));
     TSS2_RC rc = format_reference(&creation.public, &creation.private, &key->reference);
@@ -163,16 +160,17 @@ int tpm_key_open(struct tpm_device *device, enum key_type type, const uint8_t id
     TRY(tpm_key_parse_reference(reference, &public, &private, err));
     tpm_public_key_template(type, &template);
     if (!tpm_public_matches(&public, &template)) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "opening a key in the TPM: the reference is not one of a %s key that only "
-                         "signs and never leaves the TPM",
-                         key_type_name(type));
+        return error_set(
+            err, ERROR_INVALID_ARGUMENT,
+            "opening a key in the TPM: the reference is not one of an %s key that only "
+            "signs and never leaves the TPM",
+            key_type_name(type));
     }
     _cleanup_(key_free_cleanup) struct tpm_key *key = key_new(type, id);
     buffer_append(&key->reference, reference.data, reference.size);
     TRY(describe(device, key, &public, err));
     if (tpm_device_attempt(device, load_operation, key, err) < 0) {
-        return error_prepend(err, "opening a %s key in the TPM", key_type_name(type));
+        return error_prepend(err, "opening an %s key in the TPM", key_type_name(type));
     }
     *ret_key = take_ptr(key);
     return 0;

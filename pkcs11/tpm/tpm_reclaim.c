@@ -52,7 +52,7 @@ static bool is_left_behind(const struct tpm_device *device, TPM2_HANDLE handle)
 void tpm_reclaim_objects(struct tpm_device *device)
 {
     TPML_HANDLE handles = {0};
-    if (!device->primary.is_known || tpm_command_handles(&device->transport, TPM2_TRANSIENT_FIRST,
+    if (!device->primary.is_known || tpm_command_handles(&device->transport, TPM_HANDLES_TRANSIENT,
                                                          &handles) != TSS2_RC_SUCCESS) {
         return;
     }
@@ -80,12 +80,12 @@ void tpm_reclaim_sessions(struct tpm_device *device)
 {
     TPML_HANDLE before = {0};
     TPML_HANDLE after = {0};
-    if (tpm_command_handles(&device->transport, TPM2_LOADED_SESSION_FIRST, &before) !=
+    if (tpm_command_handles(&device->transport, TPM_HANDLES_LOADED_SESSION, &before) !=
         TSS2_RC_SUCCESS) {
         return;
     }
     tpm_transport_pause(SESSION_WAIT_MS);
-    if (tpm_command_handles(&device->transport, TPM2_LOADED_SESSION_FIRST, &after) !=
+    if (tpm_command_handles(&device->transport, TPM_HANDLES_LOADED_SESSION, &after) !=
         TSS2_RC_SUCCESS) {
         return;
     }

@@ -28,16 +28,20 @@ TSS2_RC tpm_recovery_restart(struct tpm_device *device)
     if (rc != TSS2_RC_SUCCESS) {
         return rc;
     }
-    bool was_reset = device->is_clock_known && (clock.resetCount != device->clock.resetCount ||
-                                                clock.restartCount != device->clock.restartCount);
-    if (was_reset) {
-        log_warning("keystore %s: the TPM was reset (reset %u, restart %u); loading keys again",
-                    device->name, clock.resetCount, clock.restartCount);
+    const TPMS_CLOCK_INFO before = device->clock;
+    bool has_changed = device->is_clock_known && (clock.resetCount != before.resetCount ||
+                                                  clock.restartCount != before.restartCount);
+    /* TPM2_Clear sets the counters back and leaves sessions alone. */
+    bool are_handles_gone = has_changed && clock.resetCount >= before.resetCount;
+    if (has_changed) {
+        log_warning("keystore %s: the TPM was %s (reset %u, restart %u); loading keys again",
+                    device->name, are_handles_gone ? "reset" : "cleared", clock.resetCount,
+                    clock.restartCount);
     }
     device->clock = clock;
     device->is_clock_known = true;
-    tpm_cache_forget_all(&device->cache, !was_reset);
-    tpm_session_end(&device->session, !was_reset);
+    tpm_cache_forget_all(&device->cache, !are_handles_gone);
+    tpm_session_end(&device->session, !are_handles_gone);
     return tpm_primary_check(device);
 }
 

@@ -141,7 +141,7 @@ static int lose(struct tpm_device *device, struct tpm_key *key, struct error *er
 {
     key->base.is_lost = true;
     keystore_driver_keys_lost();
-    log_error("keystore %s: a %s key is lost: the TPM no longer takes its blob", device->name,
+    log_error("keystore %s: an %s key is lost: the TPM no longer takes its blob", device->name,
               key_type_name(key->base.type));
     if (err) {
         err->code = ERROR_DATA_LOSS;
@@ -164,7 +164,8 @@ int tpm_key_sign(struct tpm_device *device, struct tpm_key *key, const struct si
         if (err) {
             *err = reason;
         }
-        (void)error_prepend(err, "signing with a %s key in the TPM", key_type_name(key->base.type));
+        (void)error_prepend(err, "signing with an %s key in the TPM",
+                            key_type_name(key->base.type));
         return reason.code == ERROR_NOT_FOUND ? lose(device, key, err) : -1;
     }
     rc = encode(&signing, ret_signature, ret_size);

@@ -121,10 +121,24 @@ static void an_ended_agents_socket_is_taken_over(void **state)
     assert_int_equal(dial(place->path), -1);
     assert_int_equal(listener_open(place->path, 0600, &next, &error), 0);
     assert_int_equal(dial(place->path), 0);
-    /* The place has another owner now: the old one's end leaves it alone. */
-    listener_close(&ended);
-    assert_int_equal(dial(place->path), 0);
+    free(ended.path);
     listener_close(&next);
+}
+
+static void what_took_the_sockets_place_stays(void **state)
+{
+    const struct place *place = *state;
+    struct listener listener = {.descriptor = -1};
+    struct error error;
+    assert_int_equal(listener_open(place->path, 0777, &listener, &error), 0);
+    _cleanup_(free_cleanup) char *aside = text_format("%s.aside", place->path);
+    assert_int_equal(rename(place->path, aside), 0); /* keeps its inode from being used again */
+    int file = open(place->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    (void)close(file);
+    listener_close(&listener);
+    assert_int_equal(access(place->path, F_OK), 0);
+    assert_int_equal(unlink(aside), 0);
 }
 
 static void what_is_not_a_socket_is_refused(void **state)
@@ -190,6 +204,7 @@ int main(void)
         AT_A_PLACE(there_is_no_moment_with_a_wider_mode),
         AT_A_PLACE(a_living_agents_socket_is_refused),
         AT_A_PLACE(an_ended_agents_socket_is_taken_over),
+        AT_A_PLACE(what_took_the_sockets_place_stays),
         AT_A_PLACE(what_is_not_a_socket_is_refused),
         AT_A_PLACE(a_path_that_is_too_long_is_refused),
         AT_A_PLACE(a_folder_is_for_one_agent),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
@@ -15,7 +16,7 @@ enum { FAKE_HISTORY = 256, FAKE_WAIT_S = 20 };
 
 struct fake {
     unsigned workers;
-    pthread_t foreign_thread; /* no command may run on it */
+    pthread_t foreign_thread; /* where only signatures may be made */
     pthread_mutex_t lock;
     pthread_cond_t change;
     bool refuses_to_open, is_lost, loses_keys;
@@ -27,6 +28,7 @@ struct fake {
     uint8_t history[FAKE_HISTORY]; /* first bytes of digests signed; 'G' generate, 'C' close */
     size_t probes;
     uint64_t probe_ms[FAKE_HISTORY];
+    unsigned foreign_signatures;
     unsigned changes; /* calls of fake_changed */
     unsigned closed;  /* calls of close */
 };
@@ -74,18 +76,30 @@ static inline bool fake_wait(struct fake *fake)
         (void)pthread_mutex_unlock(&(fake)->lock);                                                 \
     } while (0)
 
+static inline bool fake_is_foreign(const struct fake *fake)
+{
+    return pthread_equal(pthread_self(), fake->foreign_thread);
+}
+
+static inline void fake_check_thread(const struct fake *fake)
+{
+    sigset_t blocked;
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    if (fake_is_foreign(fake) || !sigismember(&blocked, SIGTERM)) {
+        abort();
+    }
+}
+
 static inline void fake_changed(struct keystore *keystore, void *user)
 {
     (void)keystore;
+    fake_check_thread(user);
     FAKE_SET((struct fake *)user, changes++);
 }
 
 /* One command: waits while the fake is stopped, then answers. */
 static inline int fake_command(struct fake *fake, uint8_t mark, struct error *err)
 {
-    if (pthread_equal(pthread_self(), fake->foreign_thread)) {
-        abort();
-    }
     (void)pthread_mutex_lock(&fake->lock);
     fake->inside++;
     fake->most_inside = MAX(fake->most_inside, fake->inside);
@@ -118,6 +132,7 @@ static inline int fake_open(const void *config, const char *name, void **ret_sta
 {
     struct fake *fake = (struct fake *)config;
     (void)name;
+    fake_check_thread(fake);
     TRY(fake_command(fake, 0, err));
     if (fake->refuses_to_open) {
         return error_set(err, ERROR_NOT_FOUND, "there is no such token");
@@ -128,12 +143,14 @@ static inline int fake_open(const void *config, const char *name, void **ret_sta
 
 static inline void fake_close(void *state)
 {
+    fake_check_thread(state);
     FAKE_SET((struct fake *)state, closed++);
 }
 
 static inline int fake_probe(void *state, struct error *err)
 {
     struct fake *fake = state;
+    fake_check_thread(fake);
     (void)pthread_mutex_lock(&fake->lock);
     if (fake->probes < FAKE_HISTORY) {
         fake->probe_ms[fake->probes++] = clock_monotonic_ms();
@@ -145,6 +162,7 @@ static inline int fake_probe(void *state, struct error *err)
 static inline int fake_key_generate(void *state, enum key_type type, const uint8_t *id,
                                     struct driver_key **ret_key, struct error *err)
 {
+    fake_check_thread(state);
     TRY(fake_command(state, 'G', err));
     struct driver_key *key = NEW(struct driver_key);
     key->type = type;
@@ -180,8 +198,14 @@ static inline int fake_key_sign(void *state, struct driver_key *key,
                                 struct error *err)
 {
     struct fake *fake = state;
+    sigset_t blocked;
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    if (!sigismember(&blocked, SIGTERM)) {
+        abort();
+    }
     TRY(fake_command(fake, request->value.data[0], err));
     (void)pthread_mutex_lock(&fake->lock);
+    fake->foreign_signatures += fake_is_foreign(fake);
     bool loses_keys = fake->loses_keys;
     (void)pthread_mutex_unlock(&fake->lock);
     if (loses_keys) {
@@ -196,6 +220,7 @@ static inline int fake_key_sign(void *state, struct driver_key *key,
 
 static inline void fake_key_close(void *state, struct driver_key *key)
 {
+    fake_check_thread(state);
     (void)fake_command(state, 'C', NULL);
     buffer_clear(&key->spki);
     free(key);

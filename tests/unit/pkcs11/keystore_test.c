@@ -506,6 +506,78 @@ static void test_background_leaves_a_worker(void **state)
     tear_down(&fixture);
 }
 
+/* Where nobody else wants anything, the caller signs itself; where a worker is at work, that one
+ * does. */
+static void test_who_signs(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    atomic_int done = 0;
+    sigset_t blocked;
+    set_up_with(&fixture, 1);
+    /* The worker may be busy yet with having made the key. */
+    for (unsigned i = 0; i < 100000 && fixture.fake.foreign_signatures == 0; i++) {
+        assert_int_equal(sign(fixture.key, 'a', USE, 1, NULL), 0);
+    }
+    assert_int_equal(fixture.fake.foreign_signatures, 1);
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &blocked);
+    assert_false(sigismember(&blocked, SIGTERM));
+    struct sign_job job = {.job = {.run = run_sign_job, .priority = BACKGROUND},
+                           .fixture = &fixture,
+                           .marks = "0123456789",
+                           .done = &done};
+    unsigned before = fixture.fake.foreign_signatures;
+    FAKE_SET(&fixture.fake, is_stopped = true);
+    assert_int_equal(keystore_submit(fixture.keystore, &job.job, NULL), 0);
+    FAKE_UNTIL(&fixture.fake, fixture.fake.inside == 1);
+    FAKE_SET(&fixture.fake, is_stopped = false);
+    FAKE_UNTIL(&fixture.fake, atomic_load(&done) == 1);
+    assert_int_equal(fixture.fake.foreign_signatures, before);
+    assert_int_equal(fixture.fake.most_inside, 1);
+    tear_down(&fixture);
+}
+
+/* Many callers and long jobs at the same time: never more commands at once than workers. */
+static void *sign_many(void *argument)
+{
+    struct fixture *fixture = argument;
+    for (int i = 0; i < 500; i++) {
+        if (sign(fixture->key, 'm', i % 2 ? USE : ISSUE, 0, NULL) < 0) {
+            abort();
+        }
+    }
+    return NULL;
+}
+
+static void test_never_more_at_once_than_workers(void **state)
+{
+    (void)state;
+    for (unsigned workers = 1; workers <= 3; workers++) {
+        struct fixture fixture;
+        pthread_t threads[6];
+        atomic_int done = 0;
+        struct sign_job jobs[8];
+        set_up_with(&fixture, workers);
+        for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+            assert_int_equal(pthread_create(&threads[i], NULL, sign_many, &fixture), 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(jobs); i++) {
+            jobs[i] = (struct sign_job){.job = {.run = run_sign_job, .priority = BACKGROUND},
+                                        .fixture = &fixture,
+                                        .marks = "bbbbbbbbbbbbbbbb",
+                                        .done = &done};
+            assert_int_equal(keystore_submit(fixture.keystore, &jobs[i].job, NULL), 0);
+        }
+        for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
+            (void)pthread_join(threads[i], NULL);
+        }
+        FAKE_UNTIL(&fixture.fake, atomic_load(&done) == ARRAY_SIZE(jobs));
+        assert_true(fixture.fake.most_inside <= workers);
+        assert_int_equal(key_uses(fixture.key), 6 * 500 + 8 * 16);
+        tear_down(&fixture);
+    }
+}
+
 static const struct {
     const char *text;
     int expected; /* a type, or -1 */
@@ -550,6 +622,8 @@ int main(void)
         cmocka_unit_test(test_free_with_work_waiting),
         cmocka_unit_test(test_work_within_a_job),
         cmocka_unit_test(test_background_leaves_a_worker),
+        cmocka_unit_test(test_who_signs),
+        cmocka_unit_test(test_never_more_at_once_than_workers),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

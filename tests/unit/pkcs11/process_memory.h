@@ -69,10 +69,10 @@ static inline size_t process_memory_count(const struct needle *needle)
         abort();
     }
     while (fgets(line, sizeof(line), maps)) {
-        unsigned long first = 0;
-        unsigned long end = 0;
-        char access[5] = "";
-        if (sscanf(line, "%lx-%lx %4s", &first, &end, access) != 3 || access[0] != 'r') {
+        char *rest = NULL;
+        unsigned long first = strtoul(line, &rest, 16);
+        unsigned long end = strtoul(rest + 1, &rest, 16);
+        if (rest[0] != ' ' || rest[1] != 'r') {
             continue;
         }
         for (unsigned long at = first; at < end; at += room - NEEDLE_BYTES) {
@@ -84,6 +84,7 @@ static inline size_t process_memory_count(const struct needle *needle)
                 continue;
             }
             struct iovec local = {window, last - at};
+            /* NOLINTNEXTLINE(performance-no-int-to-ptr): addresses come as text */
             struct iovec remote = {(void *)at, last - at};
             ssize_t count = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
             found += count > 0 ? count_needle(window, (size_t)count, needle) : 0;

@@ -55,17 +55,17 @@ static int before_test(void **state)
 static const char text[] = "the impression, not the ring";
 
 static const struct {
-    enum key_type type;
     const char *digest;
+    enum key_type type;
     bool is_pss;
 } signings[] = {
-    {KEY_TYPE_EC_P256, "SHA256", false},   {KEY_TYPE_EC_P256, "SHA384", false},
-    {KEY_TYPE_EC_P384, "SHA384", false},   {KEY_TYPE_EC_P384, "SHA512", false},
-    {KEY_TYPE_RSA_2048, "SHA256", false},  {KEY_TYPE_RSA_2048, "SHA384", false},
-    {KEY_TYPE_RSA_2048, "SHA512", false},  {KEY_TYPE_RSA_2048, "SHA256", true},
-    {KEY_TYPE_RSA_2048, "SHA384", true},   {KEY_TYPE_RSA_2048, "SHA512", true},
-    {KEY_TYPE_EC_P256, "SHA2-256", false}, {KEY_TYPE_RSA_2048, NULL, false},
-    {KEY_TYPE_EC_P384, NULL, false},
+    {"SHA256", KEY_TYPE_EC_P256, false},   {"SHA384", KEY_TYPE_EC_P256, false},
+    {"SHA384", KEY_TYPE_EC_P384, false},   {"SHA512", KEY_TYPE_EC_P384, false},
+    {"SHA256", KEY_TYPE_RSA_2048, false},  {"SHA384", KEY_TYPE_RSA_2048, false},
+    {"SHA512", KEY_TYPE_RSA_2048, false},  {"SHA256", KEY_TYPE_RSA_2048, true},
+    {"SHA384", KEY_TYPE_RSA_2048, true},   {"SHA512", KEY_TYPE_RSA_2048, true},
+    {"SHA2-256", KEY_TYPE_EC_P256, false}, {NULL, KEY_TYPE_RSA_2048, false},
+    {NULL, KEY_TYPE_EC_P384, false},
 };
 
 static void set_pss(EVP_PKEY_CTX *context, bool is_pss)

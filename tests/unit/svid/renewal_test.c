@@ -238,6 +238,40 @@ static void an_issuer_that_gives_expired_ones_is_a_failure(void **state)
     watcher_close(&watcher);
 }
 
+static void a_renewal_that_waits_too_long_becomes_urgent(void **state)
+{
+    enum { COUNT = ISSUANCES_BACKGROUND_MAX + 4 };
+    struct fixture *fixture = *state;
+    struct watcher watcher;
+    for (int i = 0; i < COUNT; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "%d", i);
+        fixture_add(fixture, id, "a", "unix:uid:1");
+    }
+    watcher_open(fixture, &watcher, "unix:uid:1");
+    FIXTURE_WAIT(fixture, watcher.sets == 1);
+    fixture_settle(fixture);
+    size_t urgent = fixture->issuer.urgent_count;
+    fixture->issuer.is_held = true;
+    fixture_pass(fixture, HOUR_MS * 61 / 100);
+    FIXTURE_WAIT(fixture, fixture->issuer.x509_count == ISSUANCES_BACKGROUND_MAX);
+    fixture_pass(fixture, HOUR_MS * 13 / 100);
+    fixture_turn(fixture);
+    assert_int_equal(fixture->issuer.urgent_count, urgent);
+    fixture_pass(fixture, HOUR_MS * 2 / 100);
+    FIXTURE_WAIT(fixture, fixture->issuer.urgent_count == urgent + COUNT);
+    fixture->issuer.is_held = false;
+    fake_wake(&fixture->issuer);
+    fixture_settle(fixture);
+    assert_int_equal(watcher.failures, 0);
+    assert_int_equal(watcher.set->count, COUNT);
+    /* Each of the urgent ones, and none of those that were given up. */
+    struct manager_counters counters;
+    manager_counters(fixture->manager, &counters);
+    assert_int_equal(counters.issued, 2 * COUNT);
+    watcher_close(&watcher);
+}
+
 static void lost_keys_are_replaced_at_once(void **state)
 {
     struct fixture *fixture = *state;
@@ -272,7 +306,7 @@ static void a_keystore_that_comes_back_ends_the_back_off(void **state)
     }
     atomic_store(&fake_hardware_fails, false);
     manager_keystore_changed(fixture->manager, fixture->hardware);
-    fixture_pass(fixture, 501);
+    fixture_pass(fixture, 1001);
     FIXTURE_WAIT(fixture, watcher.sets == 1);
     watcher_close(&watcher);
 }
@@ -320,6 +354,7 @@ int main(void)
         FIXTURE_TEST(a_first_failure_is_told_and_so_is_the_end_of_it),
         FIXTURE_TEST(trying_ends_when_nobody_waits_any_more),
         FIXTURE_TEST(an_issuer_that_gives_expired_ones_is_a_failure),
+        FIXTURE_TEST(a_renewal_that_waits_too_long_becomes_urgent),
         FIXTURE_TEST(lost_keys_are_replaced_at_once),
         FIXTURE_TEST(a_keystore_that_comes_back_ends_the_back_off),
         cmocka_unit_test(times_are_as_promised),

@@ -138,8 +138,8 @@ static void profiles_of_callers_that_left_are_bounded(void **state)
         watcher_open(fixture, &watcher, text);
         watcher_close(&watcher);
     }
-    assert_int_equal(fixture->manager->groups.idle_count, IDLE_PROFILES_MAX);
-    assert_int_equal(HASH_COUNT(fixture->manager->groups.by_selectors), IDLE_PROFILES_MAX);
+    assert_int_equal(fixture->manager->profiles.idle_count, IDLE_PROFILES_MAX);
+    assert_int_equal(HASH_COUNT(fixture->manager->profiles.by_selectors), IDLE_PROFILES_MAX);
     assert_int_equal(HASH_COUNT(fixture->manager->groups.by_identities), 1);
 }
 

@@ -279,18 +279,18 @@ static void test_open_refuses(void **unused)
     static const uint8_t longer[18] = {1, 9};
     static const struct {
         const uint8_t *id;
-        enum key_type type;
         struct bytes reference;
+        enum key_type type;
         enum error_code code;
     } cases[] = {
-        {id, KEY_TYPE_EC_P256, {unversioned, 17}, ERROR_INVALID_ARGUMENT},
-        {id, KEY_TYPE_EC_P256, {reference, 16}, ERROR_INVALID_ARGUMENT},
-        {id, KEY_TYPE_EC_P256, {longer, 18}, ERROR_INVALID_ARGUMENT},
-        {id, KEY_TYPE_EC_P256, {NULL, 0}, ERROR_INVALID_ARGUMENT},
-        {other_id, KEY_TYPE_EC_P256, {reference, 17}, ERROR_INVALID_ARGUMENT},
-        {id, KEY_TYPE_EC_P384, {reference, 17}, ERROR_INTERNAL},
-        {id, KEY_TYPE_RSA_2048, {reference, 17}, ERROR_NOT_FOUND},
-        {id, KEY_TYPE_EC_P256, {reference, 17}, ERROR_OK},
+        {id, {unversioned, 17}, KEY_TYPE_EC_P256, ERROR_INVALID_ARGUMENT},
+        {id, {reference, 16}, KEY_TYPE_EC_P256, ERROR_INVALID_ARGUMENT},
+        {id, {longer, 18}, KEY_TYPE_EC_P256, ERROR_INVALID_ARGUMENT},
+        {id, {NULL, 0}, KEY_TYPE_EC_P256, ERROR_INVALID_ARGUMENT},
+        {other_id, {reference, 17}, KEY_TYPE_EC_P256, ERROR_INVALID_ARGUMENT},
+        {id, {reference, 17}, KEY_TYPE_EC_P384, ERROR_INTERNAL},
+        {id, {reference, 17}, KEY_TYPE_RSA_2048, ERROR_NOT_FOUND},
+        {id, {reference, 17}, KEY_TYPE_EC_P256, ERROR_OK},
     };
     struct module_config config = fixture_config();
     void *state = fixture_open(&config);
@@ -343,14 +343,14 @@ static void test_open_refuses_exchanged_public_key(void **unused)
     CK_OBJECT_CLASS class = CKO_PUBLIC_KEY;
     for (int i = 0; i < 2; i++) {
         CK_ATTRIBUTE template[] = {{CKA_CLASS, &class, sizeof(class)},
-                                   {CKA_ID, (void *)(uintptr_t)(i ? id_of_another : id), 16}};
+                                   {CKA_ID, (void *)(i ? id_of_another : id), 16}};
         CK_OBJECT_HANDLE object = 0;
         CK_ULONG count = 0;
         assert_int_equal(functions->C_FindObjectsInit(session, template, 2), CKR_OK);
         assert_int_equal(functions->C_FindObjects(session, &object, 1, &count), CKR_OK);
         assert_int_equal(functions->C_FindObjectsFinal(session), CKR_OK);
         assert_int_equal(count, 1);
-        CK_ATTRIBUTE new_id = {CKA_ID, (void *)(uintptr_t)id, 16};
+        CK_ATTRIBUTE new_id = {CKA_ID, (void *)id, 16};
         assert_int_equal(i ? functions->C_SetAttributeValue(session, object, &new_id, 1)
                            : functions->C_DestroyObject(session, object),
                          CKR_OK);

@@ -73,11 +73,11 @@ static inline int fixture_setup(void **state)
     struct error err = {0};
     uint8_t random[8];
     assert_int_equal(secret_init(&err), 0);
-    (void)strcpy(fixture.folder, "/tmp/signet-module-test-XXXXXX");
+    (void)snprintf(fixture.folder, sizeof(fixture.folder), "/tmp/signet-module-test-XXXXXX");
     assert_non_null(mkdtemp(fixture.folder));
     assert_int_equal(getentropy(random, sizeof(random)), 0);
     _cleanup_(free_cleanup) char *pin = text_hex((struct bytes){random, sizeof(random)});
-    (void)strcpy(fixture.pin, pin);
+    (void)snprintf(fixture.pin, sizeof(fixture.pin), "%s", pin);
     fixture.pin_path = file_join(fixture.folder, "pin");
     fixture.control_path = file_join(fixture.folder, "control");
     _cleanup_(free_cleanup) char *tokens = file_join(fixture.folder, "tokens");

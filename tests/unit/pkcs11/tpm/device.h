@@ -135,9 +135,9 @@ static inline struct device_load device_load_of(const char *tcti)
     struct device_load load = {0};
     struct tpm_transport transport = {.conf = memory_copy_text(tcti)};
     assert_int_equal(tpm_transport_open(&transport), TSS2_RC_SUCCESS);
-    assert_int_equal(tpm_command_handles(&transport, TPM2_TRANSIENT_FIRST, &handles), 0);
+    assert_int_equal(tpm_command_handles(&transport, TPM_HANDLES_TRANSIENT, &handles), 0);
     load.objects = handles.count;
-    assert_int_equal(tpm_command_handles(&transport, TPM2_LOADED_SESSION_FIRST, &handles), 0);
+    assert_int_equal(tpm_command_handles(&transport, TPM_HANDLES_LOADED_SESSION, &handles), 0);
     load.sessions = handles.count;
     tpm_transport_close(&transport);
     free(transport.conf);

@@ -1,6 +1,8 @@
 /* What somebody on the bus can read and change: nothing that matters. */
 #include "tests/unit/pkcs11/tpm/bus.h"
 
+#include "pkcs11/tpm/tpm_reclaim.h"
+
 static bool contains(const struct bus_message *message, const uint8_t *data, size_t size)
 {
     return memmem(message->data, message->size, data, size) != NULL;
@@ -313,6 +315,35 @@ static void a_stale_handle_cannot_sign_with_another_key(void **state)
     device_assert_empty(swtpm->tcti);
 }
 
+/* The same, unnoticed until the driver has saved the wrong object's context as that of its key. */
+static void a_context_of_another_key_is_found_out(void **state)
+{
+    const struct swtpm *swtpm = *state;
+    struct tpm_device *device = device_open(swtpm->tcti, NULL);
+    struct driver_key *key = device_key(device, KEY_TYPE_EC_P256);
+    struct driver_key *other = device_key(device, KEY_TYPE_EC_P256);
+    struct tpm_object *object = &container_of(key, struct tpm_key, base)->object;
+    device_assert_signs(device, key);
+    device_assert_signs(device, other);
+    assert_int_equal(tpm_command_flush(&device->transport, object->handle), 0);
+    object->handle = container_of(other, struct tpm_key, base)->object.handle;
+    buffer_clear(&object->context);
+    assert_int_equal(tpm_command_context_save(&device->transport, object->handle, &object->context),
+                     0);
+    tpm_cache_evict_all(&device->cache, true);
+    device_assert_signs(device, key);
+    device_assert_signs(device, other);
+    device_assert_signs(device, key);
+    keystore_driver_tpm.key_close(device, key);
+    keystore_driver_tpm.key_close(device, other);
+    /* What was loaded in error is left alone, as it may be somebody else's. */
+    tpm_cache_evict_all(&device->cache, false);
+    assert_int_equal(device_load_of(swtpm->tcti).objects, 1);
+    tpm_reclaim_objects(device);
+    keystore_driver_tpm.close(device);
+    device_assert_empty(swtpm->tcti);
+}
+
 /* A TPM of the attacker's own at the other end, with the right name on its lips: it answers
  * CreatePrimary with the pinned public area, and cannot do more. */
 struct impostor {
@@ -379,6 +410,7 @@ int main(void)
         cmocka_unit_test(an_answer_without_its_authorization_is_refused),
         cmocka_unit_test(another_keys_handle_is_refused),
         cmocka_unit_test(a_stale_handle_cannot_sign_with_another_key),
+        cmocka_unit_test(a_context_of_another_key_is_found_out),
         cmocka_unit_test(an_impostor_who_knows_the_name_gets_nowhere),
         cmocka_unit_test(flipped_bits_never_give_a_wrong_signature),
     };

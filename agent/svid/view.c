@@ -1,0 +1,62 @@
+/* What others may see of the manager. */
+#include <string.h>
+
+#include "agent/svid/state.h"
+
+struct bundle *manager_bundle(struct manager *manager)
+{
+    return manager->bundle;
+}
+
+bool manager_has_identity(struct manager *manager, const struct text_list *selectors)
+{
+    manager_enter(manager);
+    bool has_identity = profile_get(manager, selectors)->group->count > 0;
+    manager_leave(manager);
+    return has_identity;
+}
+
+static int compare_entry_ids(const struct identity *a, const struct identity *b)
+{
+    return strcmp(a->entry->id, b->entry->id);
+}
+
+void manager_each_entry(struct manager *manager, void (*each)(void *user, struct entry *entry),
+                        void *user)
+{
+    HASH_SORT(manager->identities, compare_entry_ids);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        each(user, identity->entry);
+    }
+}
+
+void manager_each_svid(struct manager *manager, void (*each)(void *user, struct svid_x509 *svid),
+                       void *user)
+{
+    HASH_SORT(manager->identities, compare_entry_ids);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity->svid) {
+            each(user, identity->svid);
+        }
+    }
+}
+
+void manager_counters(struct manager *manager, struct manager_counters *ret_counters)
+{
+    struct manager_counters counters = {
+        .entries = HASH_COUNT(manager->identities),
+        .subscriptions = manager->subscription_count,
+        .issuing = issuances_count(&manager->issuances),
+        .issued = manager->issued,
+        .failures = manager->failures,
+    };
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity->svid) {
+            int64_t expiry = identity->svid->expires_at_s;
+            counters.svids++;
+            counters.next_expiry_s =
+                counters.next_expiry_s == 0 ? expiry : MIN(counters.next_expiry_s, expiry);
+        }
+    }
+    *ret_counters = counters;
+}
