@@ -1,74 +1,15 @@
 #include "agent/agent.h"
 
 #include <string.h>
-#include <unistd.h>
 
-#include "agent/api/api.h"
-#include "agent/issuer/embedded.h"
-#include "agent/keystores.h"
-#include "agent/listener.h"
-#include "agent/lock.h"
 #include "agent/process.h"
 #include "agent/reload.h"
 #include "agent/service_manager.h"
-#include "agent/trim.h"
+#include "agent/state.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
-struct agent {
-    const struct config *config;
-    uv_loop_t loop;
-    size_t descriptor_limit;
-    int data_lock, run_lock;
-    struct keystores *keystores;
-    struct issuer *issuer;
-    struct manager *manager;
-    struct attestor *attestor;
-    struct api *api;
-    struct listener api_socket, admin_socket;
-    uv_signal_t signals[3];
-    size_t signal_count;
-    uv_timer_t watchdog;
-    bool is_watchdog_open;
-    struct trimmer trimmer;
-    bool is_stopping;
-};
-
 static void agent_stop(struct agent *agent);
-
-/* The manager owns its rules; what the configuration has of them moves there. */
-static struct rules *copy_rules(const struct rules *from)
-{
-    struct rules *rules = NEW(struct rules);
-    rules->count = from->count;
-    rules->items = memory_new_array(from->count, sizeof(*rules->items));
-    for (size_t i = 0; i < from->count; i++) {
-        rules->items[i] = from->items[i];
-        rules->items[i].pattern = memory_copy_text(from->items[i].pattern);
-        rules->items[i].keystore = memory_copy_text(from->items[i].keystore);
-    }
-    return rules;
-}
-
-static void keystore_changed(void *user, struct keystore *keystore)
-{
-    struct agent *agent = user;
-    struct keystore_status status;
-    keystore_status(keystore, &status);
-    if (status.state == KEYSTORE_STATE_READY) {
-        log_info("keystore ready name=%s", keystore_name(keystore));
-    } else {
-        log_error("keystore lost name=%s: %s", keystore_name(keystore), status.reason);
-    }
-    if (agent->manager && !agent->is_stopping) {
-        manager_keystore_changed(agent->manager, keystore);
-    }
-}
-
-static void needs_sha256(void *user, bool is_needed)
-{
-    attestor_set_needs_sha256(((struct agent *)user)->attestor, is_needed);
-}
 
 /* Reload. */
 
@@ -77,25 +18,31 @@ static int apply(struct agent *agent, const struct config *wanted, struct error 
     TRY(reload_check(agent->config, wanted, err));
     TRY(agent->issuer->operations->entries_configure(agent->issuer, wanted->entries,
                                                      wanted->entry_count, err));
-    manager_set_rules(agent->manager, copy_rules(&wanted->rules));
+    manager_set_rules(agent->manager, agent_copy_rules(&wanted->rules));
     log_set_level(wanted->log_level);
     return 0;
 }
 
-static void agent_reload(struct agent *agent)
+/* For the admin API and for SIGHUP; logs either way. */
+int agent_reload(void *user, struct api_reloaded *ret_reloaded, struct error *err)
 {
-    struct error error;
+    struct agent *agent = user;
     _cleanup_(config_free_cleanup) struct config *wanted = NULL;
-    if (config_read(agent->config->path, &wanted, &error) < 0 || apply(agent, wanted, &error) < 0) {
-        log_error("configuration not reloaded, nothing has changed: %s", error.text);
-        return;
+    if (config_read(agent->config->path, &wanted, err) < 0 || apply(agent, wanted, err) < 0) {
+        log_error("configuration not reloaded, nothing has changed: %s", err->text);
+        return -1;
     }
-    log_info("configuration reloaded entries=%zu rules=%zu", wanted->entry_count,
-             wanted->rules.count);
-    _cleanup_(free_cleanup) char *keys = reload_restart_keys(agent->config, wanted);
-    if (keys) {
-        log_warning("these changes need a restart: %s", keys);
+    *ret_reloaded = (struct api_reloaded){
+        .entries = wanted->entry_count,
+        .rules = wanted->rules.count,
+        .restart_keys = reload_restart_keys(agent->config, wanted),
+    };
+    log_info("configuration reloaded entries=%zu rules=%zu", ret_reloaded->entries,
+             ret_reloaded->rules);
+    if (ret_reloaded->restart_keys) {
+        log_warning("these changes need a restart: %s", ret_reloaded->restart_keys);
     }
+    return 0;
 }
 
 static void signal_came(uv_signal_t *handle, int number)
@@ -105,11 +52,14 @@ static void signal_came(uv_signal_t *handle, int number)
         log_info("stopping signal=%s", strsignal(number));
         agent_stop(agent);
     } else if (!agent->is_stopping) {
-        agent_reload(agent);
+        struct api_reloaded reloaded = {0};
+        struct error error;
+        (void)agent_reload(agent, &reloaded, &error);
+        free(reloaded.restart_keys);
     }
 }
 
-static void watch_signals(struct agent *agent)
+void agent_watch_signals(struct agent *agent)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
@@ -118,123 +68,6 @@ static void watch_signals(struct agent *agent)
         (void)uv_signal_start(&agent->signals[i], signal_came, numbers[i]);
     }
     agent->signal_count = ARRAY_SIZE(numbers);
-}
-
-/* Start, in this order. */
-
-static int claim_folders(struct agent *agent, struct error *err)
-{
-    const struct config *config = agent->config;
-    _cleanup_(free_cleanup) char *data = text_format("using the folder %s", config->data_dir);
-    _cleanup_(free_cleanup) char *run =
-        text_format("creating the socket %s/api.sock", config->run_dir);
-    TRY(file_make_folder(config->data_dir, 0700, err));
-    TRY(lock_folder(config->data_dir, data, "data_dir", &agent->data_lock, err));
-    TRY(file_make_folder(config->run_dir, 0755, err));
-    return lock_folder(config->run_dir, run, "run_dir", &agent->run_lock, err);
-}
-
-static int start_issuer(struct agent *agent, struct error *err)
-{
-    const struct config *config = agent->config;
-    const struct embedded_config wanted = {
-        .trust_domain = config->trust_domain,
-        .data_dir = config->data_dir,
-        .keystore = keystores_find(agent->keystores, config->issuer.keystore),
-        .ca_key_type = config->issuer.ca_key_type,
-        .jwt_key_type = config->issuer.jwt_key_type,
-        .ca_ttl_s = config->issuer.ca_ttl_s,
-        .x509_svid_ttl_s = config->issuer.x509_svid_ttl_s,
-        .jwt_svid_ttl_s = config->issuer.jwt_svid_ttl_s,
-    };
-    TRY(issuer_embedded_new(&agent->loop, &wanted, &agent->issuer, err));
-    log_info("issuer ready name=%s keystore=%s", agent->issuer->operations->name,
-             config->issuer.keystore);
-    return 0;
-}
-
-static int start_attestor(struct agent *agent, struct error *err)
-{
-    const struct attestor_config wanted = {.sha256_limit_bytes = agent->config->sha256_limit_bytes};
-    return attestor_new(&agent->loop, &wanted, &agent->attestor, err);
-}
-
-static int start_manager(struct agent *agent, struct error *err)
-{
-    const struct config *config = agent->config;
-    struct manager_config wanted = {
-        .issuer = agent->issuer,
-        .trust_domain = config->trust_domain,
-        .rules = copy_rules(&config->rules),
-        .delivered_max_ttl_s = config->delivered_max_ttl_s,
-        .key_pool_size = config->key_pool_size,
-        .user = agent,
-        .needs_sha256 = needs_sha256,
-    };
-    wanted.keystores =
-        (struct manager_keystore *)keystores_items(agent->keystores, &wanted.keystore_count);
-    TRY(manager_new(&agent->loop, &wanted, &agent->manager, err));
-    TRY(agent->issuer->operations->entries_configure(agent->issuer, config->entries,
-                                                     config->entry_count, err));
-    return manager_start(agent->manager, err);
-}
-
-/* A socket of the service manager, or one made here. */
-static int open_socket(struct agent *agent, const char *name, mode_t mode, int passed,
-                       struct listener *ret_listener, struct error *err)
-{
-    if (passed >= 0) {
-        ret_listener->descriptor = passed;
-        return 0;
-    }
-    _cleanup_(free_cleanup) char *path = file_join(agent->config->run_dir, name);
-    return listener_open(path, mode, ret_listener, err);
-}
-
-static int open_sockets(struct agent *agent, struct error *err)
-{
-    int passed_api = -1;
-    int passed_admin = -1;
-    TRY(service_manager_listeners(&passed_api, &passed_admin, err));
-    TRY(open_socket(agent, "api.sock", 0777, passed_api, &agent->api_socket, err));
-    TRY(open_socket(agent, "admin.sock", 0600, passed_admin, &agent->admin_socket, err));
-    return 0;
-}
-
-static int start_api(struct agent *agent, struct error *err)
-{
-    const struct config *config = agent->config;
-    _cleanup_(free_cleanup) char *pkcs11_path = file_join(config->run_dir, "pkcs11.sock");
-    struct api_config wanted = {
-        .manager = agent->manager,
-        .attestor = agent->attestor,
-        .issuer = agent->issuer,
-        .trust_domain = config->trust_domain,
-        .pkcs11_path = pkcs11_path,
-        .connections_per_uid = config->connections_per_uid,
-        .descriptor_limit = agent->descriptor_limit,
-    };
-    wanted.keystores = keystores_items(agent->keystores, &wanted.keystore_count);
-    agent->api = api_new(&agent->loop, &wanted);
-    TRY(api_serve_workloads(agent->api, file_take(&agent->api_socket.descriptor), err));
-    return api_serve_admin(agent->api, file_take(&agent->admin_socket.descriptor), err);
-}
-
-static int agent_start(struct agent *agent, struct error *err)
-{
-    const struct config *config = agent->config;
-    log_info("signetd " SIGNET_VERSION " starting config=%s trust_domain=%s", config->path,
-             config->trust_domain);
-    TRY(claim_folders(agent, err));
-    TRY(keystores_new(&agent->loop, config, keystore_changed, agent, &agent->keystores, err));
-    watch_signals(agent);
-    TRY(start_issuer(agent, err));
-    TRY(start_attestor(agent, err));
-    TRY(start_manager(agent, err));
-    TRY(open_sockets(agent, err));
-    TRY(start_api(agent, err));
-    service_manager_watchdog(&agent->loop, &agent->watchdog, &agent->is_watchdog_open);
-    return 0;
 }
 
 static void tell_ready(struct agent *agent)

@@ -1,4 +1,4 @@
-/* The subcommands; one file each, or a few that belong together. */
+/* The subcommands; a file for each, or for a few that belong together. */
 #pragma once
 
 #include "client/command.h"
@@ -8,4 +8,4 @@ extern const struct command command_svid_fetch_jwt, command_svid_validate; /* jw
 extern const struct command command_entry_list, command_entry_add, command_entry_remove;
 extern const struct command command_bundle_show;
 extern const struct command command_key_list;
-extern const struct command command_health;
+extern const struct command command_health, command_reload;

@@ -130,15 +130,14 @@ static void wait_for_work(struct worker *worker)
     worker->is_waiting = false;
 }
 
-/* One step: a job, a probe, a key to close, or a wait. Called and returns with the lock held. */
-static void step(struct worker *worker)
+/* Does one thing, if there is one: a job, telling, closing a key, a probe. Called and returns with
+ * the lock held. */
+static bool work(struct worker *worker)
 {
     struct keystore *keystore = worker->keystore;
-    struct keystore_job *job = worker->is_borrowed ? NULL : next_job(keystore);
+    struct keystore_job *job = next_job(keystore);
     if (job) {
         run_next(worker, job);
-    } else if (worker->is_borrowed) {
-        wait_for_work(worker);
     } else if (keystore->must_tell) {
         tell_later(worker);
     } else if (keystore->state == KEYSTORE_STATE_READY && !STAILQ_EMPTY(&keystore->closing)) {
@@ -146,8 +145,9 @@ static void step(struct worker *worker)
     } else if (outage_is_probe_due(keystore)) {
         outage_probe(worker);
     } else {
-        wait_for_work(worker);
+        return false;
     }
+    return true;
 }
 
 void worker_wake(struct keystore *keystore)
@@ -227,7 +227,9 @@ static void *worker_main(void *argument)
     worker_of_thread = worker;
     (void)pthread_mutex_lock(&keystore->lock);
     while (!keystore->is_stopping || worker->is_borrowed) {
-        step(worker);
+        if (worker->is_borrowed || !work(worker)) {
+            wait_for_work(worker);
+        }
     }
     bool is_last = --keystore->running == 0;
     while (is_last && !STAILQ_EMPTY(&keystore->closing)) {

@@ -114,6 +114,24 @@ static void get_health(struct rpc_call *call, const ProtobufCMessage *request, v
     rpc_call_reply(call, &response.base);
 }
 
+static void reload(struct rpc_call *call, const ProtobufCMessage *request, void *user)
+{
+    (void)request;
+    const struct api_config *config = &((struct api *)user)->config;
+    struct api_reloaded reloaded = {0};
+    struct error error;
+    if (config->reload(config->user, &reloaded, &error) < 0) {
+        rpc_call_finish(call, &error);
+        return;
+    }
+    Admin__ReloadResponse response = ADMIN__RELOAD_RESPONSE__INIT;
+    response.entries = (uint32_t)reloaded.entries;
+    response.rules = (uint32_t)reloaded.rules;
+    response.restart_keys = reloaded.restart_keys ? reloaded.restart_keys : response.restart_keys;
+    rpc_call_reply(call, &response.base);
+    free(reloaded.restart_keys);
+}
+
 struct rpc_service admin_service(struct api *api)
 {
     static const struct rpc_method methods[] = {
@@ -123,6 +141,7 @@ struct rpc_service admin_service(struct api *api)
         {"GetBundle", &admin__get_bundle_request__descriptor, get_bundle},
         {"ListKeys", &admin__list_keys_request__descriptor, list_keys},
         {"GetHealth", &admin__get_health_request__descriptor, get_health},
+        {"Reload", &admin__reload_request__descriptor, reload},
     };
     return (struct rpc_service){
         .name = "signet.admin.v1.Admin",

@@ -9,6 +9,12 @@
 
 struct api;
 
+/* What was read again. */
+struct api_reloaded {
+    size_t entries, rules;
+    char *restart_keys; /* as reload_restart_keys; the caller frees it */
+};
+
 /* All but the strings, which are copied, is borrowed and must outlive the api. */
 struct api_config {
     struct manager *manager;
@@ -20,6 +26,9 @@ struct api_config {
     const char *pkcs11_path;      /* of the socket named to callers whose keys stay in hardware */
     unsigned connections_per_uid; /* open at once, of either socket */
     size_t descriptor_limit;      /* of the process: bounds the connections in all */
+    /* Reads the configuration again, all or nothing. */
+    int (*reload)(void *user, struct api_reloaded *ret_reloaded, struct error *err);
+    void *user;
 };
 
 struct api *api_new(uv_loop_t *loop, const struct api_config *config);

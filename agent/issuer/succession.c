@@ -103,6 +103,12 @@ static void apply_success(struct succession *succession, struct step *step)
         authority->state = AUTHORITY_STATE_ACTIVE;
         break;
     case STEP_RETIRE:
+        if (authority->state == AUTHORITY_STATE_OLD &&
+            issuer_clock_now_s(succession->config.clock) < authority->expires_at_s) {
+            log_warning("too many authorities: what this %s has signed is no longer believed "
+                        "kid=%s",
+                        title, authority->kid);
+        }
         authority->state = AUTHORITY_STATE_RETIRED;
         log_info("%s is out of the trust bundle kid=%s", title, authority->kid);
         break;

@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct reader reader = reader_of((struct bytes){data, size});
     size_t piece_size = (size_t)reader_u8(&reader) * 16 + 1;
     toy = toy ? toy : toy_make();
-    if (reader.rest.size > PIECES_LIMIT * piece_size ||
+    if (reader.is_bad || reader.rest.size > PIECES_LIMIT * piece_size ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0) {
         return 0;
     }

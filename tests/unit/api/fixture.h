@@ -240,6 +240,13 @@ static inline void fixture_start_manager(struct fixture *fixture)
     assert_int_equal(manager_start(fixture->manager, &error), 0);
 }
 
+static inline int reload_nothing(void *user, struct api_reloaded *ret_reloaded, struct error *err)
+{
+    (void)user;
+    (void)ret_reloaded;
+    return error_set(err, ERROR_INVALID_ARGUMENT, "x.conf:1: nothing to read");
+}
+
 static inline void fixture_start_api(struct fixture *fixture)
 {
     struct error error;
@@ -252,6 +259,7 @@ static inline void fixture_start_api(struct fixture *fixture)
         .trust_domain = "example.org",
         .pkcs11_path = "/run/test/pkcs11.sock",
         .connections_per_uid = 16,
+        .reload = reload_nothing,
         .descriptor_limit = 1024,
     };
     fixture->api = api_new(&fixture->loop, &config);

@@ -2,6 +2,8 @@
 #include <jansson.h>
 #include <openssl/ecdsa.h>
 #include <openssl/x509v3.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include "agent/issuer/x509.h"
 #include "tests/unit/issuer/fixture.h"
@@ -470,6 +472,49 @@ static void test_hardware_down(void **state)
     fixture_x509_clear(&wanted);
 }
 
+/* The disk takes nothing more: nothing is answered that is not stored, health says why, and it goes
+ * on when there is room again. */
+static void test_disk_full(void **state)
+{
+    struct fixture *fixture = *state;
+    struct issuer_health health;
+    struct rlimit before, none = {.rlim_cur = 1};
+    fixture->now_s = 1800000000;
+    fixture_open(fixture);
+    struct entry *entry = add(fixture, spiffe_id, "unix:uid:1");
+    fixture_look(fixture);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    struct fixture_x509 wanted = {0};
+    struct fixture_answer removed, added;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    fixture_x509(fixture, entry, EVP_EC_gen("P-256"), &wanted);
+    removed = fixture_remove_entry(fixture, entry->id);
+    added = fixture_add(fixture, fixture_entry("spiffe://example.org/b", "unix:uid:1"));
+    fixture->issuer->operations->health(fixture->issuer, &health);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(wanted.is_failed && removed.is_failed && added.is_failed);
+    assert_int_equal(wanted.failure.code, ERROR_UNAVAILABLE);
+    assert_int_equal(wanted.request.chain.size, 0);
+    assert_false(health.is_ready);
+    assert_non_null(strstr(health.reason, "issuer.sqlite"));
+    assert_int_equal(fixture->entry_count, 1);
+    fixture_x509_clear(&wanted);
+    /* Noticed by itself. */
+    fixture_look(fixture);
+    fixture->issuer->operations->health(fixture->issuer, &health);
+    assert_true(health.is_ready);
+    fixture_x509(fixture, entry, EVP_EC_gen("P-256"), &wanted);
+    assert_false(wanted.is_failed);
+    fixture_x509_clear(&wanted);
+    (void)add(fixture, "spiffe://example.org/b", "unix:uid:1");
+    assert_false(fixture_remove_entry(fixture, entry->id).is_failed);
+    fixture_reopen(fixture);
+    assert_int_equal(fixture->entry_count, 1);
+    assert_non_null(fixture_find(fixture, "spiffe://example.org/b"));
+}
+
 static void test_stop(void **state)
 {
     struct fixture *fixture = *state;
@@ -542,6 +587,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pruning, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_hardware_down, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_disk_full, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_stop, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_bounds, fixture_setup, fixture_teardown),
     };

@@ -1,6 +1,7 @@
 /* The life of the issuer's keys: days and weeks pass on a clock that the test sets. */
 #include <openssl/x509v3.h>
 
+#include "agent/issuer/schedule.h"
 #include "agent/issuer/x509.h"
 #include "lib/base/log.h"
 #include "tests/unit/issuer/fixture.h"
@@ -288,6 +289,52 @@ static void test_lost_keys_bounded(void **state)
     assert_true(fixture->bundle->authority_count <= 17);
 }
 
+/* Hardware that forgets now and then does not let the bundle grow without end. */
+static void test_bundle_bounded(void **state)
+{
+    struct fixture *fixture = *state;
+    struct entry *entry = begin(fixture);
+    for (unsigned i = 0; i < 2 * SCHEDULE_PUBLISHED_MAX; i++) {
+        atomic_store(&fixture->soft.loses_keys, true);
+        assert_null(issue(fixture, entry));
+        atomic_store(&fixture->soft.loses_keys, false);
+        pass(fixture, 900);
+        fixture_look(fixture);
+        assert_true(fixture->bundle->authority_count <= SCHEDULE_PUBLISHED_MAX);
+        _cleanup_(x509_cleanup) X509 *svid = issue(fixture, entry);
+        assert_non_null(svid);
+        assert_true(is_valid(fixture, svid));
+    }
+    assert_int_equal(fixture->bundle->authority_count, SCHEDULE_PUBLISHED_MAX);
+}
+
+/* A key that came under an authority's ID from elsewhere never signs for it. */
+static void test_exchanged_key(void **state)
+{
+    struct fixture *fixture = *state;
+    (void)begin(fixture);
+    fixture_close(fixture);
+    DIR *folder = opendir(fixture->keys_dir);
+    for (struct dirent *item; (item = readdir(folder)) != NULL;) {
+        if (strlen(item->d_name) == 32) {
+            struct error failure;
+            _cleanup_(free_cleanup) char *path = file_join(fixture->keys_dir, item->d_name);
+            EVP_PKEY *key = EVP_EC_gen("P-256");
+            uint8_t *der = NULL;
+            int size = i2d_PrivateKey(key, &der);
+            const struct bytes contents = {der, (size_t)size};
+            assert_int_equal(file_write_atomic(path, contents, 0600, &failure), 0);
+            OPENSSL_free(der);
+            EVP_PKEY_free(key);
+        }
+    }
+    (void)closedir(folder);
+    fixture_open(fixture);
+    check_bundle(fixture, 2);
+    _cleanup_(x509_cleanup) X509 *svid = issue(fixture, fixture_find(fixture, spiffe_id));
+    assert_int_equal(signer_of(fixture, svid), 1);
+}
+
 /* As after data_dir was copied to another host, or the hardware was replaced. */
 static void test_other_hardware(void **state)
 {
@@ -414,6 +461,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_clock_slightly_back, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_lost_key, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_lost_keys_bounded, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_bundle_bounded, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_exchanged_key, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_other_hardware, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_restarts, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_failing_hardware, fixture_setup, fixture_teardown),

@@ -496,6 +496,8 @@ static void test_background_leaves_a_worker(void **state)
             .marks = i < 2 ? "b" : "u",
             .done = &done};
         assert_int_equal(keystore_submit(fixture.keystore, &jobs[i].job, NULL), 0);
+        /* The first is in its command: what comes now cannot go before it any more. */
+        FAKE_UNTIL(&fixture.fake, fixture.fake.inside >= 1);
     }
     FAKE_UNTIL(&fixture.fake, fixture.fake.inside == 2);
     keystore_status(fixture.keystore, &status);

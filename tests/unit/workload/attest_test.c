@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "agent/workload/proc.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
@@ -207,8 +208,11 @@ static void known_process(void **state)
     struct child child = child_start(&(struct child_plan){.program = sleep_path});
     struct peer *peer = peer_of(&child);
     struct answer answer = {0};
-    attest(bench, peer, &answer);
-    attest(bench, peer, &answer);
+    /* A file that was changed just now is hashed each time. */
+    uint64_t deadline_ms = clock_monotonic_ms() + CHILD_WAIT_MS;
+    do {
+        attest(bench, peer, &answer);
+    } while (!answer.is_during_call && clock_monotonic_ms() < deadline_ms);
     assert_true(answer.is_during_call);
     assert_true(has_kind(&answer, "unix:sha256:"));
     enum { TIMES = 2000 };

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -54,6 +55,8 @@ static inline int child_run(const struct child_plan *plan, int listener, int rea
     if (result != 0) {
         return result;
     }
+    /* A test that fails leaves nobody behind. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     int connection = socket(AF_UNIX, SOCK_STREAM, 0);
     if (getsockname(listener, (struct sockaddr *)&address, &size) < 0 ||
         connect(connection, (struct sockaddr *)&address, size) < 0) {

@@ -1,0 +1,39 @@
+/* The agent's parts, for agent.c (life) and start.c (how they come up). Loop thread. */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/api/api.h"
+#include "agent/keystores.h"
+#include "agent/listener.h"
+#include "agent/trim.h"
+
+struct agent {
+    const struct config *config;
+    uv_loop_t loop;
+    size_t descriptor_limit;
+    int data_lock, run_lock;
+    struct keystores *keystores;
+    struct issuer *issuer;
+    struct manager *manager;
+    struct attestor *attestor;
+    struct api *api;
+    struct listener api_socket, admin_socket;
+    uv_signal_t signals[3];
+    size_t signal_count;
+    uv_timer_t watchdog;
+    bool is_watchdog_open;
+    struct trimmer trimmer;
+    bool is_stopping;
+};
+
+/* A copy for the manager, which owns its rules. */
+struct rules *agent_copy_rules(const struct rules *from);
+
+/* start.c: claims folders, then brings up keystores, issuer, attestor, manager, sockets and API, in
+ * this order. With an error some of them may be up; agent.c takes all down in the same way. */
+int agent_start(struct agent *agent, struct error *err);
+
+/* agent.c: reads the configuration again; struct api_config's reload. user is the agent. */
+int agent_reload(void *user, struct api_reloaded *ret_reloaded, struct error *err);
+/* agent.c: SIGTERM and SIGINT stop, SIGHUP reloads. */
+void agent_watch_signals(struct agent *agent);
