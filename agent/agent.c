@@ -6,6 +6,7 @@
 #include "agent/reload.h"
 #include "agent/service_manager.h"
 #include "agent/state.h"
+#include "agent/trim.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
@@ -86,7 +87,6 @@ static void close_handles(struct agent *agent)
     for (size_t i = 0; i < agent->signal_count; i++) {
         uv_close((uv_handle_t *)&agent->signals[i], NULL);
     }
-    trimmer_stop(&agent->trimmer);
     if (agent->is_watchdog_open) {
         uv_close((uv_handle_t *)&agent->watchdog, NULL);
     }
@@ -167,6 +167,7 @@ int agent_run(const struct config *config, struct error *err)
     };
     log_set_level(config->log_level);
     process_prepare(&agent.descriptor_limit);
+    size_t objects = trim_count_objects();
     int status = uv_loop_init(&agent.loop);
     if (status < 0) {
         return error_set_errno(err, -status, "creating the event loop");
@@ -174,7 +175,7 @@ int agent_run(const struct config *config, struct error *err)
     int result = agent_start(&agent, err);
     if (result == 0) {
         tell_ready(&agent);
-        trimmer_start(&agent.trimmer, &agent.loop);
+        trim_after_start(objects);
     } else {
         agent_stop(&agent);
     }

@@ -34,6 +34,8 @@ void process_prepare(size_t *ret_descriptor_limit)
     (void)signal(SIGHUP, SIG_IGN);
     /* libuv's threads do nothing but hash executables. */
     (void)setenv("UV_THREADPOOL_SIZE", "2", 0);
+    /* tpm2-tss would print what the driver tries, handles and tells itself. */
+    (void)setenv("TSS2_LOG", "all+NONE", 0);
     (void)mallopt(M_ARENA_MAX, ARENAS);
     (void)mallopt(M_MMAP_THRESHOLD, OWN_PAGES_BYTES);
     (void)mallopt(M_TRIM_THRESHOLD, TRIM_BYTES);

@@ -5,7 +5,6 @@
 #include "agent/api/api.h"
 #include "agent/keystores.h"
 #include "agent/listener.h"
-#include "agent/trim.h"
 
 struct agent {
     const struct config *config;
@@ -22,7 +21,6 @@ struct agent {
     size_t signal_count;
     uv_timer_t watchdog;
     bool is_watchdog_open;
-    struct trimmer trimmer;
     bool is_stopping;
 };
 

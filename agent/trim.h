@@ -1,16 +1,13 @@
-/* Gives memory back to the system whenever the agent has become quiet: most of what starting, and
- * each burst of work, takes is not needed for waiting. Loop thread. */
+/* Memory that only the start needed. */
 #pragma once
 
-#include <stdbool.h>
-#include <uv.h>
+#include <stddef.h>
 
-struct trimmer {
-    uv_timer_t timer;
-    bool is_open;
-    long faults_at_look, faults_at_trim;
-};
+/* How many objects (the program and its libraries) are loaded, before any module of somebody else's
+ * is. Main thread. */
+size_t trim_count_objects(void);
 
-void trimmer_start(struct trimmer *trimmer, uv_loop_t *loop);
-/* Also where it was not started. The struct stays until the loop has run on. */
-void trimmer_stop(struct trimmer *trimmer);
+/* Gives back freed memory, and unmaps the pages of those objects that nobody can write: code that
+ * only the start used is not resident any more, what is still used comes back from the page cache
+ * with the next use. Once, after the start. */
+void trim_after_start(size_t objects);

@@ -2,6 +2,6 @@
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 foreach(library IN ITEMS libcrypto libssl p11-kit-1 tss2-sys tss2-esys tss2-mu tss2-rc tss2-tctildr libsodium libuv
-                         libnghttp2 libprotobuf-c libconfuse jansson jose sqlite3 libsystemd)
+                         libnghttp2 libprotobuf-c libconfuse jansson jose sqlite3)
     pkg_check_modules(${library} REQUIRED IMPORTED_TARGET ${library})
 endforeach()
