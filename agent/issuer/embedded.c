@@ -6,28 +6,14 @@
 #include "agent/issuer/authority_table.h"
 #include "agent/issuer/embedded_new.h"
 #include "agent/issuer/entry_book.h"
-#include "agent/issuer/issued_table.h"
 #include "agent/issuer/issuing.h"
+#include "agent/issuer/upkeep.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-enum {
-    SEEN_FLUSH_MS = 5000,
-    PRUNE_MS = 3600 * 1000,
-    PRUNE_ROWS = 1000,           /* in one job, so that nobody waits long for the writer */
-    KEPT_EXPIRED_S = 30 * 86400, /* rows of the inventory after their SVID expired */
-};
-
-/* Upkeep of the store that nobody waits for; one at a time. */
-struct upkeep {
-    struct store_job record;
-    int64_t expired_before_s;
-    size_t deleted;
-    uint64_t next_prune_ms;
-    bool is_pruning, is_in_hand;
-};
+enum { SEEN_FLUSH_MS = 5000 };
 
 struct embedded {
     struct issuer issuer;
@@ -174,50 +160,6 @@ static void on_mail(uv_poll_t *poll, int status, int events)
     stop_when_idle(embedded);
 }
 
-static int run_upkeep(struct store *store, struct store_job *job, struct error *err)
-{
-    /* A write in any case, so that the store is known to work again after trouble. */
-    static const char touch[] = "UPDATE meta SET value = value WHERE name = 'bundle_sequence'";
-    struct upkeep *upkeep = container_of(job, struct upkeep, record);
-    TRY(store_execute(store, touch, NULL, 0, NULL, NULL, err));
-    return upkeep->is_pruning ? issued_table_prune(store, upkeep->expired_before_s, PRUNE_ROWS,
-                                                   &upkeep->deleted, err)
-                              : 0;
-}
-
-static void on_upkeep_done(struct mailbox_message *message)
-{
-    struct store_job *job = container_of(message, struct store_job, message);
-    struct upkeep *upkeep = container_of(job, struct upkeep, record);
-    upkeep->is_in_hand = false;
-    if (job->is_failed) {
-        log_warning("upkeep of the issuer's store failed: %s", job->failure.text);
-    } else if (upkeep->is_pruning && upkeep->deleted == PRUNE_ROWS) {
-        upkeep->next_prune_ms = 0; /* there is more */
-    }
-}
-
-static void start_upkeep(struct embedded *embedded)
-{
-    struct upkeep *upkeep = &embedded->upkeep;
-    struct error trouble;
-    uint64_t now_ms = issuer_clock_monotonic_ms(&embedded->clock);
-    upkeep->is_pruning = now_ms >= upkeep->next_prune_ms;
-    if (!upkeep->is_pruning && !store_is_in_trouble(embedded->store, &trouble)) {
-        return;
-    }
-    if (upkeep->is_pruning) {
-        upkeep->next_prune_ms = now_ms + PRUNE_MS;
-    }
-    upkeep->expired_before_s = issuer_clock_now_s(&embedded->clock) - KEPT_EXPIRED_S;
-    upkeep->deleted = 0;
-    upkeep->record.run = run_upkeep;
-    upkeep->record.mailbox = embedded->mailbox;
-    upkeep->record.message.deliver = on_upkeep_done;
-    upkeep->is_in_hand = true;
-    store_submit(embedded->store, &upkeep->record);
-}
-
 static void on_look(uv_timer_t *timer)
 {
     struct embedded *embedded = timer->data;
@@ -226,9 +168,7 @@ static void on_look(uv_timer_t *timer)
         uint64_t wanted_ms = succession_advance(embedded->successions[i]);
         wait_ms = MIN(wait_ms, wanted_ms);
     }
-    if (!embedded->upkeep.is_in_hand) {
-        start_upkeep(embedded);
-    }
+    upkeep_advance(&embedded->upkeep);
     (void)uv_timer_start(timer, on_look, wait_ms, 0);
 }
 
@@ -436,6 +376,9 @@ static int open_parts(struct embedded *embedded, const struct embedded_config *c
         .mailbox = embedded->mailbox,
         .clock = &embedded->clock};
     embedded->issuing = issuing_new(&of_issuing);
+    embedded->upkeep.store = embedded->store;
+    embedded->upkeep.mailbox = embedded->mailbox;
+    embedded->upkeep.clock = &embedded->clock;
     return renew_bundle(embedded, err);
 }
 

@@ -31,7 +31,8 @@ void entry_memories_clear(struct entry_book *book)
 {
     struct remembered *remembered, *next;
     HASH_ITER (hh, book->remembered, remembered, next) {
-        HASH_DEL(book->remembered, remembered); /* NOLINT(clang-analyzer-*): uthash takes it out whole */
+        /* NOLINTNEXTLINE(clang-analyzer-*): it cannot know that uthash takes each item out whole */
+        HASH_DEL(book->remembered, remembered);
         free(remembered->memory.id);
         free(remembered);
     }

@@ -120,8 +120,11 @@ static void answer(struct issue *issue)
     struct issuing *issuing = issue->issuing;
     issuing->in_hand--;
     if (issue->is_failed && issue->failure.code == ERROR_UNAVAILABLE) {
-        /* Perhaps for want of a usable authority: see to it now rather than at the next look. */
-        (void)succession_advance(issuing->config.successions[issue->kind]);
+        /* Perhaps for want of a usable authority: see to it now rather than at the next look, and
+         * for both kinds, as a clock that jumped makes both expire. */
+        for (size_t i = 0; i < AUTHORITY_KIND_COUNT; i++) {
+            (void)succession_advance(issuing->config.successions[i]);
+        }
     }
     if (issue->is_failed) {
         (void)error_prepend(&issue->failure, "issuing %s-SVID for %s",

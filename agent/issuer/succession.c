@@ -389,8 +389,3 @@ struct authority *const *succession_authorities(const struct succession *success
     *ret_count = succession->count;
     return succession->authorities;
 }
-
-uint64_t succession_failures(const struct succession *succession)
-{
-    return succession->failures;
-}

@@ -45,5 +45,3 @@ struct authority *succession_signer(struct succession *succession, struct error 
 /* All authorities in the order in which they were made, borrowed; also those not published. */
 struct authority *const *succession_authorities(const struct succession *succession,
                                                 size_t *ret_count);
-/* Steps that failed since the start. */
-uint64_t succession_failures(const struct succession *succession);

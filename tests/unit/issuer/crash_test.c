@@ -1,13 +1,19 @@
 /* The issuer is killed at any moment: whatever it had answered by then is still so afterwards, and
  * no key is left in the hardware that the store does not know. */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 #include "lib/base/log.h"
 #include "tests/unit/issuer/fixture.h"
 
-enum { ROUNDS = 30, LANES = 8, RUN_MAX_MS = 250 };
+enum {
+    ROUNDS = 30,
+    LANES = 8,
+    ANSWERS_MAX = 60,  /* of these a random number is waited for, */
+    AFTER_MAX_MS = 40, /* then a random time, before the kill */
+};
 
 /* In the process that is killed: each lane adds an entry, gets an SVID for it, removes every
  * second, and says so on the pipe once it is answered. */
@@ -202,12 +208,31 @@ static void check_keys(const struct fixture *fixture)
     (void)closedir(folder);
 }
 
-static void read_answers(int descriptor, struct text_list *answers)
+/* Reads on until so many lines are there, or with SIZE_MAX to the end. */
+static void read_lines(int descriptor, size_t count, struct buffer *text)
 {
-    struct error failure;
-    _cleanup_(buffer_clear) struct buffer text = {0};
-    assert_int_equal(buffer_read_descriptor(descriptor, "pipe", 64 << 20, &text, &failure), 0);
-    struct reader reader = reader_of(buffer_bytes(&text));
+    size_t lines = 0;
+    for (size_t i = 0; i < text->size; i++) {
+        lines += text->data[i] == '\n';
+    }
+    while (lines < count) {
+        struct pollfd wait = {.fd = descriptor, .events = POLLIN};
+        char chunk[4096];
+        assert_int_equal(poll(&wait, 1, FIXTURE_WAIT_MS), 1);
+        ssize_t size = read(descriptor, chunk, sizeof(chunk));
+        if (size <= 0) {
+            return;
+        }
+        buffer_append(text, chunk, (size_t)size);
+        for (ssize_t i = 0; i < size; i++) {
+            lines += chunk[i] == '\n';
+        }
+    }
+}
+
+static void split_lines(const struct buffer *text, struct text_list *answers)
+{
+    struct reader reader = reader_of(buffer_bytes(text));
     while (!reader_is_done(&reader)) {
         struct bytes line = reader_until(&reader, '\n');
         _cleanup_(free_cleanup) char *copy = text_format("%.*s", (int)line.size, line.data);
@@ -235,9 +260,12 @@ static void test_kill(void **state)
             live(fixture, round, pipes[1]);
         }
         (void)close(pipes[1]);
-        (void)usleep((useconds_t)clock_random_below(RUN_MAX_MS * UINT64_C(1000)));
+        _cleanup_(buffer_clear) struct buffer text = {0};
+        read_lines(pipes[0], clock_random_below(ANSWERS_MAX), &text);
+        (void)usleep((useconds_t)clock_random_below(AFTER_MAX_MS * UINT64_C(1000)));
         assert_int_equal(kill(child, SIGKILL), 0);
-        read_answers(pipes[0], &answers);
+        read_lines(pipes[0], SIZE_MAX, &text);
+        split_lines(&text, &answers);
         (void)close(pipes[0]);
         int status;
         assert_int_equal(waitpid(child, &status, 0), child);
