@@ -36,19 +36,21 @@ static void drop_request(struct rpc_call *call)
     }
 }
 
-static void drop_first_outgoing(struct rpc_call *call)
+static void drop_outgoing(struct rpc_call *call, struct outgoing *outgoing)
 {
-    struct outgoing *outgoing = TAILQ_FIRST(&call->outgoing);
     call->connection->queued_bytes -= message_framed(outgoing->message).size - outgoing->offset;
     TAILQ_REMOVE(&call->outgoing, outgoing, link);
     rpc_message_unref(outgoing->message);
     free(outgoing);
 }
 
-static void drop_outgoing(struct rpc_call *call)
+static void drop_all_outgoing(struct rpc_call *call)
 {
-    while (!TAILQ_EMPTY(&call->outgoing)) {
-        drop_first_outgoing(call);
+    struct outgoing *outgoing = TAILQ_FIRST(&call->outgoing);
+    while (outgoing) {
+        struct outgoing *next = TAILQ_NEXT(outgoing, link);
+        drop_outgoing(call, outgoing);
+        outgoing = next;
     }
 }
 
@@ -147,7 +149,7 @@ void call_abort(struct rpc_call *call, const struct error *status)
         connection_mark_dirty(call->connection);
         return;
     }
-    drop_outgoing(call);
+    drop_all_outgoing(call);
     conclude(call, status, 200);
 }
 
@@ -156,7 +158,7 @@ void call_on_stream_closed(struct rpc_call *call)
     tell_closed(call);
     drop_request(call);
     drop_deadline(call);
-    drop_outgoing(call);
+    drop_all_outgoing(call);
     LIST_REMOVE(call, link);
     call->connection->server->call_count--;
     call->connection = NULL;
@@ -225,6 +227,10 @@ void rpc_call_on_closed(struct rpc_call *call, void (*closed)(struct rpc_call *c
 {
     call->closed = closed;
     call->closed_state = state;
+    if (!call->connection) {
+        tell_closed(call);
+        free_when_let_go(call);
+    }
 }
 
 void *rpc_call_peer(struct rpc_call *call)
@@ -280,7 +286,7 @@ void call_outgoing_sent(struct rpc_call *call, size_t size)
     outgoing->offset += size;
     call->connection->queued_bytes -= size;
     if (outgoing->offset == message_framed(outgoing->message).size) {
-        drop_first_outgoing(call);
+        drop_outgoing(call, outgoing);
     }
 }
 

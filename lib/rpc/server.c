@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -17,6 +18,19 @@ void server_enter(struct rpc_server *server)
     server->depth++;
 }
 
+/* The C library keeps what it is given back; after a crowd has gone, most of it would stay resident
+ * for nothing. */
+static void give_memory_back(struct rpc_server *server)
+{
+    enum { CROWD = 1024, FALL = 4 };
+    server->connection_peak = MAX(server->connection_peak, server->connection_count);
+    if (server->connection_peak >= CROWD &&
+        server->connection_count <= server->connection_peak / FALL) {
+        server->connection_peak = server->connection_count;
+        (void)malloc_trim(0);
+    }
+}
+
 void server_leave(struct rpc_server *server)
 {
     if (--server->depth > 0) {
@@ -29,6 +43,7 @@ void server_leave(struct rpc_server *server)
         connection = next;
     }
     TAILQ_INIT(&server->closed);
+    give_memory_back(server);
     if (server->is_stop_wanted) {
         server->is_stop_wanted = false;
         stop_now(server);
@@ -198,6 +213,10 @@ static void stop_now(struct rpc_server *server)
 void rpc_server_stop(struct rpc_server *server, const struct error *status,
                      void (*stopped)(void *user), void *user)
 {
+    if (server->is_stopping) {
+        return;
+    }
+    server->is_stopping = true;
     if (status) {
         server->stop_status = *status;
     } else {

@@ -21,8 +21,8 @@ struct rpc_limits {
     size_t message_bytes; /* of one request message; more is ResourceExhausted. 0 means 1 MiB */
     size_t unsent_bytes;  /* of one connection, waiting for a peer that does not read; more ends it.
                              0 means 8 MiB */
-    uint64_t handshake_ms; /* from accept to the HTTP/2 preface and to the first request. 0 means
-                              10000 */
+    uint64_t handshake_ms; /* from accept to the HTTP/2 preface and to the first request, and from
+                              the start of each request to its end. 0 means 10000 */
     uint64_t stalled_ms; /* a connection whose peer takes nothing for this long while bytes wait is
                             ended. 0: 30000 */
 };
@@ -68,11 +68,13 @@ struct rpc_server_config {
     void (*peer_closed)(void *user, void *peer);
 };
 
-/* listener: a listening unix socket; taken, closed by rpc_server_stop. */
+/* listener: a listening unix socket; taken, closed by rpc_server_stop (on failure it stays the
+ * caller's). */
 int rpc_server_new(uv_loop_t *loop, int listener, const struct rpc_server_config *config,
                    struct rpc_server **ret_server, struct error *err);
 /* Ends all calls with the status (their `closed` runs), closes all connections, then calls stopped;
- * the server is freed. */
+ * the server is freed. Called from a handler it does so when the handler has returned. status NULL
+ * is Unavailable. */
 void rpc_server_stop(struct rpc_server *server, const struct error *status,
                      void (*stopped)(void *user), void *user);
 size_t rpc_server_connection_count(const struct rpc_server *server);
@@ -81,11 +83,14 @@ size_t rpc_server_call_count(const struct rpc_server *server);
 /* The call lives until its closed callback has run, or until rpc_call_finish where none is set. */
 /* closed runs exactly once, when the peer cancels, its deadline passes, the connection goes, or the
  * server stops: the last moment at which call may be used. It does not run after rpc_call_finish.
- */
+ * Of the functions here only rpc_server_stop, and this one for a call whose peer is gone, run it
+ * before they return. */
 void rpc_call_on_closed(struct rpc_call *call, void (*closed)(struct rpc_call *call, void *state),
                         void *state);
+/* What peer_opened gave; NULL once the connection is gone. */
 void *rpc_call_peer(struct rpc_call *call);
-/* The n-th value of a metadata key (lower case), NULL where there are fewer. */
+/* The n-th value of a metadata key (lower case), NULL where there are fewer. Kept until handle
+ * returns or the call is finished, whichever comes first. */
 const char *rpc_call_metadata(struct rpc_call *call, const char *key, size_t n);
 /* Sends a message of a stream. Bounded by unsent_bytes. */
 void rpc_call_send(struct rpc_call *call, struct rpc_message *message);

@@ -99,12 +99,14 @@ struct rpc_server {
     struct connection_list stalled; /* with bytes that the peer does not take, by stalled_ms */
     struct request_list partial;    /* requests that have not wholly come, in order of begun_ms */
     size_t connection_count;
+    size_t connection_peak; /* since memory was last given back to the system */
     size_t call_count;
     size_t handle_count;      /* of libuv, that are open */
     uint64_t accept_again_ms; /* accepting pauses until then; 0: it does not */
     uint64_t complained_ms;   /* when it was last logged that connections cannot be accepted */
     unsigned depth;           /* of callbacks in progress: rpc_server_stop waits for zero */
-    bool is_stop_wanted;
+    bool is_stopping;
+    bool is_stop_wanted; /* as soon as depth is zero */
     struct error stop_status;
     void (*stopped)(void *user);
     void *stopped_user;

@@ -11,7 +11,7 @@ enum { FRAMES_EARNED = 8 };
 static const struct budget_rate reset_rate = {1000, 33};
 
 /* No table for compressed headers is kept: streams live for days after one request. */
-enum { HEADER_TABLE_BYTES = 0, SETTINGS_AND_PING_REPLIES_WAITING = 256 };
+enum { HEADER_TABLE_BYTES = 0, SETTINGS_AND_PING_REPLIES_WAITING = 256, HEADER_FRAMES = 64 };
 
 static uint64_t now_of(const struct rpc_connection *connection)
 {
@@ -175,6 +175,10 @@ int session_setup(struct rpc_server *server, struct error *err)
     nghttp2_option_set_no_closed_streams(options, 1);
     nghttp2_option_set_max_deflate_dynamic_table_size(options, HEADER_TABLE_BYTES);
     nghttp2_option_set_max_outbound_ack(options, SETTINGS_AND_PING_REPLIES_WAITING);
+#ifdef SIGNET_HAS_MAX_CONTINUATIONS
+    /* More than the usual 8, so that oversized headers cost the call and not the connection. */
+    nghttp2_option_set_max_continuations(options, HEADER_FRAMES);
+#endif
     return 0;
 }
 

@@ -94,12 +94,20 @@ static inline void toy_keep(struct rpc_call *call, const ProtobufCMessage *reque
     toy->calls[toy->call_count++ % TOY_CALLS] = call;
 }
 
-/* A message of size bytes and a bit, all of them byte. */
+/* The byte at a place of toy_message's bytes, of which the last is the message's own. */
+static inline uint8_t toy_byte(size_t place)
+{
+    return (uint8_t)(place * 31 >> 3);
+}
+
+/* A message of size bytes and a bit. */
 static inline struct rpc_message *toy_message(size_t size, int byte)
 {
     Workload__X509BundlesResponse response = WORKLOAD__X509_BUNDLES_RESPONSE__INIT;
     _cleanup_(free_cleanup) uint8_t *data = memory_new(size);
-    memset(data, byte, size);
+    for (size_t i = 0; i < size; i++) {
+        data[i] = i + 1 < size ? toy_byte(i) : (uint8_t)byte;
+    }
     ProtobufCBinaryData crl = {size, data};
     response.n_crl = 1;
     response.crl = &crl;
