@@ -7,6 +7,7 @@
 
 enum { KEYSTORES_MAX = 16, RULES_MAX = 1024, ENTRIES_MAX = 100000 };
 enum { TTL_MIN_S = 10, DAY_S = 86400, YEAR_S = 365 * DAY_S };
+enum { CA_TTL_MIN_S = 2 * TTL_MIN_S, CA_TTL_MAX_S = 10 * YEAR_S };
 
 #define IN_CONFIG(field) offsetof(struct config, field)
 #define IN_KEYSTORE(field) offsetof(struct config_keystore, field)
@@ -39,7 +40,7 @@ static const struct config_key keystore_keys[] = {
 
 static const struct config_key issuer_keys[] = {
     {"keystore", config_read_name, IN_CONFIG(issuer.keystore), 0, 0, CONFIG_KEY_REQUIRED},
-    {"ca_ttl", config_read_duration, IN_CONFIG(issuer.ca_ttl_s), 2 * TTL_MIN_S, 10 * YEAR_S, 0},
+    {"ca_ttl", config_read_duration, IN_CONFIG(issuer.ca_ttl_s), CA_TTL_MIN_S, CA_TTL_MAX_S, 0},
     {"x509_svid_ttl", config_read_duration, IN_CONFIG(issuer.x509_svid_ttl_s), TTL_MIN_S, YEAR_S,
      0},
     {"jwt_svid_ttl", config_read_duration, IN_CONFIG(issuer.jwt_svid_ttl_s), TTL_MIN_S, YEAR_S, 0},
@@ -190,7 +191,7 @@ static int finish_entry(struct config_parse *parse, const char *title, unsigned 
     if (!entry->hint) {
         entry->hint = memory_copy_text("");
     }
-    config->entries = grow(config->entries, config->entry_count, sizeof(*config->entries));
+    config->entries = grow(config->entries, config->entry_count, sizeof(void *));
     config->entries[config->entry_count++] = take_ptr(parse->entry);
     add_line(&parse->entry_lines, line);
     return 0;

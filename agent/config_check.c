@@ -132,38 +132,34 @@ static int check_entry(const struct config *config, struct entry *entry, struct 
     return 0;
 }
 
+struct placed_entry {
+    const struct entry *entry;
+    unsigned line;
+};
+
 static int compare_ids(const void *a, const void *b)
 {
-    const struct entry *const *entry_a = a, *const *entry_b = b;
-    return strcmp((*entry_a)->id, (*entry_b)->id);
-}
-
-static unsigned line_of(const struct config_parse *parse, const struct entry *entry)
-{
-    size_t i = 0;
-    while (i < parse->entry_lines.count - 1 && parse->config->entries[i] != entry) {
-        i++;
-    }
-    return parse->entry_lines.items[i];
+    const struct placed_entry *entry_a = a, *entry_b = b;
+    int order = strcmp(entry_a->entry->id, entry_b->entry->id);
+    return order != 0 ? order : (entry_a->line > entry_b->line) - (entry_a->line < entry_b->line);
 }
 
 /* One id, that is one SPIFFE ID with the same selectors. */
 static int check_duplicate_entries(const struct config_parse *parse, struct error *err)
 {
     size_t count = parse->config->entry_count;
-    _cleanup_(free_cleanup) struct entry **sorted = memory_new_array(count, sizeof(*sorted));
-    if (count == 0) {
-        return 0;
+    _cleanup_(free_cleanup) struct placed_entry *sorted = memory_new_array(count, sizeof(*sorted));
+    for (size_t i = 0; i < count; i++) {
+        sorted[i] = (struct placed_entry){parse->config->entries[i], parse->entry_lines.items[i]};
     }
-    memcpy(sorted, parse->config->entries, count * sizeof(*sorted));
     qsort(sorted, count, sizeof(*sorted), compare_ids);
     for (size_t i = 1; i < count; i++) {
-        if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0) {
-            unsigned a = line_of(parse, sorted[i - 1]), b = line_of(parse, sorted[i]);
+        if (strcmp(sorted[i - 1].entry->id, sorted[i].entry->id) == 0) {
             return error_set(err, ERROR_INVALID_ARGUMENT,
                              "%s:%u: entry \"%.200s\": line %u has the same entry; each SPIFFE ID "
                              "with the same selectors stands once",
-                             parse->name, MAX(a, b), sorted[i]->spiffe_id, MIN(a, b));
+                             parse->name, sorted[i].line, sorted[i].entry->spiffe_id,
+                             sorted[i - 1].line);
         }
     }
     return 0;

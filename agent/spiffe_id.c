@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "lib/base/memory.h"
+#include "lib/base/text.h"
+
 static const char scheme[] = "spiffe://";
 enum { SCHEME_BYTES = sizeof(scheme) - 1 };
 
@@ -220,7 +223,6 @@ static int check_wildcards(const struct subject *subject, size_t size, struct er
 int spiffe_pattern_check(const char *pattern, struct error *err)
 {
     const struct subject subject = {"pattern", pattern};
-    char id[SPIFFE_ID_MAX_BYTES + 1] = "";
     if (strcmp(pattern, "*") == 0) {
         return 0;
     }
@@ -231,7 +233,7 @@ int spiffe_pattern_check(const char *pattern, struct error *err)
     size_t prefix = pattern_prefix_size(pattern);
     size_t size = prefix > 0 ? prefix - 1 : strlen(pattern);
     TRY(check_wildcards(&subject, size, err));
-    memcpy(id, pattern, size);
+    _cleanup_(free_cleanup) char *id = text_format("%.*s", (int)size, pattern);
     const struct subject part = {"pattern", id};
     return check_id(&part, err);
 }

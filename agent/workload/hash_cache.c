@@ -109,7 +109,7 @@ struct hash_cache *hash_cache_new(size_t entries_max)
 
 static void drop(struct hash_cache *cache, struct known_hash *known)
 {
-    HASH_DEL(cache->all, known);
+    HASH_DEL(cache->all, known); /* NOLINT(clang-analyzer-*): uthash takes it out whole */
     free(known);
 }
 
@@ -131,6 +131,7 @@ static struct known_hash *find(struct hash_cache *cache, const struct file_ident
 
 static void add(struct hash_cache *cache, struct known_hash *known)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-*): it was taken out whole where it was freed */
     HASH_ADD(hh, cache->all, answer.file, sizeof(known->answer.file), known);
 }
 
@@ -140,7 +141,7 @@ const char *hash_cache_find(struct hash_cache *cache, const struct file_identity
     if (!known) {
         return NULL;
     }
-    HASH_DEL(cache->all, known);
+    HASH_DEL(cache->all, known); /* NOLINT(clang-analyzer-*): uthash takes it out whole */
     add(cache, known);
     return known->answer.hex;
 }

@@ -71,7 +71,7 @@ struct names *names_new(void)
 
 static void drop(struct names *names, struct known_name *known)
 {
-    HASH_DEL(names->all, known);
+    HASH_DEL(names->all, known); /* NOLINT(clang-analyzer-*): uthash takes it out whole */
     free(known->name);
     free(known);
 }
@@ -88,9 +88,15 @@ void names_free(struct names *names)
 static struct known_name *find(struct names *names, enum name_kind kind, uint32_t number)
 {
     struct known_name *known;
-    struct name_key key = {kind, number};
+    const struct name_key key = {kind, number};
+    /* NOLINTNEXTLINE(clang-analyzer-*): all of the key is set, it has no padding */
     HASH_FIND(hh, names->all, &key, sizeof(key), known);
     return known;
+}
+
+static void add(struct names *names, struct known_name *known)
+{
+    HASH_ADD(hh, names->all, key, sizeof(known->key), known);
 }
 
 bool names_find(struct names *names, enum name_kind kind, uint32_t number, const char **ret_name)
@@ -117,5 +123,5 @@ void names_store(struct names *names, struct name_question *question)
     known->name = take_ptr(question->name);
     known->expires_at_ms =
         clock_monotonic_ms() + (question->has_failed ? FAILURE_KEPT_MS : KEPT_MS);
-    HASH_ADD(hh, names->all, key, sizeof(known->key), known);
+    add(names, known);
 }

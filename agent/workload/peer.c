@@ -34,22 +34,18 @@ static int ended(pid_t pid, struct error *err)
                      pid);
 }
 
-/* Opens the folder of the process that pidfd is of. The pid may change hands before the open; but
- * while the process runs it is its own, so a process that runs afterwards had it all the time. */
-static int open_proc(pid_t pid, int pidfd, int *ret_proc, struct error *err)
+/* Opens the folder of the process that the pidfd is of. The pid may change hands before the open;
+ * but while the process runs it is its own, so a process that runs afterwards had it all the time.
+ */
+static int open_proc(struct peer *peer, struct error *err)
 {
     char path[32];
-    (void)snprintf(path, sizeof(path), "/proc/%d", pid);
-    _cleanup_(file_close_cleanup) int proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (proc < 0 && errno != ENOENT) {
+    (void)snprintf(path, sizeof(path), "/proc/%d", peer->pid);
+    peer->proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (peer->proc < 0 && errno != ENOENT) {
         return error_set_errno(err, errno, "opening %s", path);
     }
-    if (proc < 0 || has_ended(pidfd)) {
-        return ended(pid, err);
-    }
-    *ret_proc = proc;
-    proc = -1;
-    return 0;
+    return peer->proc < 0 || has_ended(peer->pidfd) ? ended(peer->pid, err) : 0;
 }
 
 /* Takes pidfd, also on failure. */
@@ -65,8 +61,7 @@ static int peer_new(const struct ucred *credentials, int pidfd, struct peer **re
         .pidfd = pidfd,
         .proc = -1,
     };
-    if (open_proc(peer->pid, pidfd, &peer->proc, err) < 0 ||
-        proc_read_start_time(peer->proc, &peer->start_time, err) < 0) {
+    if (open_proc(peer, err) < 0 || proc_read_start_time(peer->proc, &peer->start_time, err) < 0) {
         peer_unref(peer);
         return -1;
     }

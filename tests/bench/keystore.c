@@ -205,11 +205,11 @@ static void *caller_main(void *argument)
     return NULL;
 }
 
-static void sign_by_many(const struct bare *bare, void *state, unsigned count)
+static void sign_by_many(const struct bare *bare, void *state, unsigned each)
 {
     struct caller callers[CALLERS];
     for (size_t i = 0; i < CALLERS; i++) {
-        callers[i] = (struct caller){.bare = bare, .state = state, .count = count / CALLERS + 1};
+        callers[i] = (struct caller){.bare = bare, .state = state, .count = each};
         if (pthread_create(&callers[i].thread, NULL, caller_main, &callers[i]) != 0) {
             bare_die("pthread_create", "refused");
         }
@@ -240,10 +240,10 @@ static void measure(const struct bare *bare, char *const arguments[], unsigned c
     figures[ONE_CALLER] = count / (seconds(CLOCK_MONOTONIC) - begin);
     figures[ONE_CALLER_CPU] = (seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) / count * 1e6;
     if (may_share) {
+        unsigned each = count / CALLERS + 1;
         begin = seconds(CLOCK_MONOTONIC);
-        sign_by_many(bare, state, count);
-        figures[MANY_CALLERS] =
-            (count / CALLERS + 1) * CALLERS / (seconds(CLOCK_MONOTONIC) - begin);
+        sign_by_many(bare, state, each);
+        figures[MANY_CALLERS] = each * CALLERS / (seconds(CLOCK_MONOTONIC) - begin);
     }
     figures[EC_KEYS] = generate_often(bare, state, KEY_TYPE_EC_P256, count / 10 + 1);
     figures[RSA_KEYS] = generate_often(bare, state, KEY_TYPE_RSA_2048, count / 100 + 1);

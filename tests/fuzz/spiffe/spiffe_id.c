@@ -6,6 +6,7 @@
 
 #include "agent/spiffe_id.h"
 #include "lib/base/memory.h"
+#include "lib/base/text.h"
 
 static void check_id(const char *id)
 {
@@ -14,7 +15,7 @@ static void check_id(const char *id)
         return;
     }
     _cleanup_(free_cleanup) char *trust_domain =
-        strndup(id + strlen("spiffe://"), spiffe_id_trust_domain_size(id));
+        text_format("%.*s", (int)spiffe_id_trust_domain_size(id), id + strlen("spiffe://"));
     bool has_path = *spiffe_id_path(id) != '\0';
     if (strlen(id) > SPIFFE_ID_MAX_BYTES || trust_domain_check(trust_domain, &err) < 0 ||
         !spiffe_id_is_in(id, trust_domain) || spiffe_pattern_check(id, &err) < 0 ||

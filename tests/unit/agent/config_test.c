@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/config_block.h"
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
@@ -417,6 +418,54 @@ static void bounds(void **state)
     assert_non_null(strstr(err.text, "more than 128"));
 }
 
+/* A file of the source tree, by its path from its root. */
+static void read_source(const char *path, struct buffer *ret_text)
+{
+    struct error err = {0};
+    const char *end = strstr(__FILE__, "tests/unit/agent/config_test.c");
+    assert_non_null(end);
+    _cleanup_(free_cleanup) char *whole =
+        text_format("%.*s%s", (int)(end - __FILE__), __FILE__, path);
+    if (buffer_read_file(whole, CONFIG_MAX_BYTES, ret_text, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    buffer_append_u8(ret_text, 0);
+}
+
+static void example_is_right(void **state)
+{
+    (void)state;
+    _cleanup_(buffer_clear) struct buffer text = {0};
+    read_source("docs/examples/signetd.conf", &text);
+    _cleanup_(config_free_cleanup) struct config *config = accepted((const char *)text.data);
+    assert_int_equal(config->entry_count, 2);
+    assert_int_equal(config->rules.count, 3);
+}
+
+static void every_key_is_documented(void **state)
+{
+    (void)state;
+    _cleanup_(buffer_clear) struct buffer page = {0}, example = {0};
+    read_source("docs/man/signetd.conf.5", &page);
+    read_source("docs/examples/signetd.conf", &example);
+    for (size_t i = 0; i < config_block_count; i++) {
+        const struct config_block *block = &config_blocks[i];
+        _cleanup_(free_cleanup) char *heading = text_format(".Ss Block %s", block->name);
+        const char *start = strstr((const char *)page.data, i == 0 ? ".Ss Keys outside" : heading);
+        assert_non_null(start);
+        const char *end = strstr(start, "\n.Ss ");
+        end = end ? end : strstr(start, "\n.Sh ");
+        for (size_t j = 0; j < block->key_count; j++) {
+            const char *name = block->keys[j].name;
+            _cleanup_(free_cleanup) char *item = text_format(".It Ic %s P", name);
+            const char *found = strstr(start, item);
+            if (!found || found > end || !strstr((const char *)example.data, name)) {
+                fail_msg("%s in %s is not documented", name, block->name);
+            }
+        }
+    }
+}
+
 static void files(void **state)
 {
     (void)state;
@@ -456,6 +505,8 @@ int main(void)
         cmocka_unit_test(same_answer_after_any_error),
         cmocka_unit_test(ten_thousand_entries),
         cmocka_unit_test(bounds),
+        cmocka_unit_test(example_is_right),
+        cmocka_unit_test(every_key_is_documented),
         cmocka_unit_test(files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -24,7 +25,8 @@ struct fake {
     unsigned steps;       /* commands that may pass although it is stopped */
     unsigned inside;      /* commands in progress */
     unsigned most_inside; /* ever at the same time */
-    size_t history_size;
+    size_t entered_size, history_size;
+    uint8_t entered[FAKE_HISTORY]; /* as history, when the command begins */
     uint8_t history[FAKE_HISTORY]; /* first bytes of digests signed; 'G' generate, 'C' close */
     size_t probes;
     uint64_t probe_ms[FAKE_HISTORY];
@@ -103,7 +105,12 @@ static inline int fake_command(struct fake *fake, uint8_t mark, struct error *er
     (void)pthread_mutex_lock(&fake->lock);
     fake->inside++;
     fake->most_inside = MAX(fake->most_inside, fake->inside);
+    fake->entered[fake->entered_size++ % FAKE_HISTORY] = mark;
     (void)pthread_cond_broadcast(&fake->change);
+    /* So that commands which may overlap do. */
+    (void)pthread_mutex_unlock(&fake->lock);
+    (void)sched_yield();
+    (void)pthread_mutex_lock(&fake->lock);
     while (fake->is_stopped && fake->steps == 0) {
         if (!fake_wait(fake)) {
             abort();

@@ -489,6 +489,7 @@ static void test_background_leaves_a_worker(void **state)
     struct keystore_status status;
     set_up_with(&fixture, 2);
     FAKE_SET(&fixture.fake, is_stopped = true);
+    FAKE_SET(&fixture.fake, entered_size = 0);
     for (size_t i = 0; i < 3; i++) {
         jobs[i] = (struct sign_job){
             .job = {.run = run_sign_job, .priority = i < 2 ? BACKGROUND : USE, .flow = i},
@@ -500,6 +501,7 @@ static void test_background_leaves_a_worker(void **state)
         FAKE_UNTIL(&fixture.fake, fixture.fake.inside >= 1);
     }
     FAKE_UNTIL(&fixture.fake, fixture.fake.inside == 2);
+    assert_memory_equal(fixture.fake.entered, "bu", 2);
     keystore_status(fixture.keystore, &status);
     assert_int_equal(status.waiting, 1);
     FAKE_SET(&fixture.fake, is_stopped = false);

@@ -241,6 +241,7 @@ static void test_requests(void **state)
     struct fixture *fixture = *state;
     for (int i = 0; i < KEY_TYPE_COUNT; i++) {
         X509_REQ *request = X509_REQ_new();
+        assert_int_equal(X509_REQ_set_version(request, X509_REQ_VERSION_1), 1);
         assert_int_equal(X509_REQ_set_pubkey(request, fixture->pkeys[i]), 1);
         assert_true(X509_REQ_sign(request, fixture->pkeys[i], EVP_sha256()) > 0);
         assert_int_equal(X509_REQ_verify(request, fixture->plain[i]), 1);
@@ -449,7 +450,8 @@ static void *sign_often(void *argument)
     for (int i = 0; i < 60; i++) {
         EVP_PKEY *pkey = fixture->pkeys[i % KEY_TYPE_COUNT];
         X509_REQ *request = X509_REQ_new();
-        if (!X509_REQ_set_pubkey(request, pkey) ||
+        if (!X509_REQ_set_version(request, X509_REQ_VERSION_1) ||
+            !X509_REQ_set_pubkey(request, pkey) ||
             X509_REQ_sign(request, pkey, EVP_sha256()) <= 0 ||
             X509_REQ_verify(request, fixture->plain[i % KEY_TYPE_COUNT]) != 1) {
             abort();

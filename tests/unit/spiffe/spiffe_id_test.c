@@ -110,7 +110,9 @@ static char *padded(const char *text, size_t size)
 {
     char *whole = memory_new(size + 1);
     memset(whole, 'a', size);
-    memcpy(whole, text, strlen(text));
+    for (size_t i = 0; text[i]; i++) {
+        whole[i] = text[i];
+    }
     return whole;
 }
 
@@ -202,6 +204,7 @@ static void matches(void **state)
         {"spiffe://a/b/*", "spiffe://a/bc/d", false},
         {"spiffe://a/*", "spiffe://a/b", true},
         {"spiffe://a/*", "spiffe://a", false},
+        {"spiffe://a/*", "spiffe://a/", false},
         {"spiffe://a/*", "spiffe://ab/c", false},
         {"spiffe://a/*", "spiffe://a.b/c", false},
     };

@@ -271,6 +271,38 @@ static void the_cache_is_bounded_by_use(void **state)
     assert_int_equal(fixture->issuer.jwt_issued, JWT_CACHE_MAX + 200);
 }
 
+/* Answers the newest request alone. */
+static void answer_last(struct fake_issuer *fake)
+{
+    assert_true(fake->jwt_count > 0);
+    fake_answer_jwt(fake, fake->jwt[--fake->jwt_count]);
+}
+
+static void a_token_that_is_being_told_is_not_thrown_out(void **state)
+{
+    struct fixture *fixture = *state;
+    struct taker first = {.asks_again = fixture};
+    struct taker second = {0};
+    struct taker others = {0};
+    fixture->issuer.is_held = true;
+    fixture_add(fixture, "1", "a", "unix:uid:1");
+    ask(fixture, &first, "unix:uid:1", "x", NULL);
+    ask(fixture, &second, "unix:uid:1", "x", NULL);
+    for (int i = 0; i < JWT_CACHE_MAX; i++) { /* until it is the one longest unused */
+        ask_number(fixture, &others, "unix:uid:1", i);
+        answer_last(&fixture->issuer);
+    }
+    assert_int_equal(jwt_cache_count(fixture->manager->jwts), JWT_CACHE_MAX);
+    /* The first taker asks for one more, which needs a place. */
+    answer_last(&fixture->issuer);
+    assert_int_equal(first.calls, 1);
+    assert_int_equal(second.calls, 1);
+    assert_string_equal(second.tokens[0], first.tokens[0]);
+    assert_int_equal(fixture->issuer.jwt_count, 1);
+    answer_last(&fixture->issuer);
+    assert_int_equal(first.calls, 2);
+}
+
 static void what_waits_is_bounded_and_one_workload_leaves_room(void **state)
 {
     struct fixture *fixture = *state;
@@ -327,6 +359,7 @@ int main(void)
         FIXTURE_TEST(a_changed_life_or_id_asks_for_another_token),
         FIXTURE_TEST(a_callback_may_ask_again),
         FIXTURE_TEST(the_cache_is_bounded_by_use),
+        FIXTURE_TEST(a_token_that_is_being_told_is_not_thrown_out),
         FIXTURE_TEST(what_waits_is_bounded_and_one_workload_leaves_room),
         FIXTURE_TEST(a_stop_answers_everybody),
     };

@@ -1,5 +1,8 @@
 #include "tests/unit/svid/fixture.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 static void tells_once_issued_and_shares_the_set(void **state)
 {
     struct fixture *fixture = *state;
@@ -285,6 +288,9 @@ static void a_change_of_rules_takes_effect_at_once(void **state)
             watcher_assert(&watcher, "a");
             assert_int_equal(watcher.set->svids[0]->protection, table[i].protection);
         } else if (table[i].is_told_at_once) {
+            struct manager_counters counters;
+            manager_counters(fixture->manager, &counters);
+            assert_int_equal(counters.svids, 0);
             assert_int_equal(watcher.set->count, 0);
             assert_int_equal(watcher.failures, 0);
         }
@@ -305,10 +311,16 @@ static void delivered_bytes_go_with_the_last_reference(void **state)
     struct svid_x509 *svid = svid_x509_ref(watcher.set->svids[0]);
     fixture_remove(fixture, "1");
     watcher_close(&watcher);
+    fixture_settle(fixture);
     /* Nobody but this test has it. */
     assert_int_equal(svid->references, 1);
     assert_true(svid->pkcs8.size > 0);
+    uintptr_t page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+    void *page = (void *)((uintptr_t)svid->pkcs8.data & ~(page_bytes - 1));
+    unsigned char is_there;
+    assert_int_equal(mincore(page, page_bytes, &is_there), 0);
     svid_x509_unref(svid);
+    assert_int_equal(mincore(page, page_bytes, &is_there), -1); /* the page itself is gone */
 }
 
 static void known_workloads_find_theirs_issued_ahead(void **state)

@@ -310,6 +310,13 @@ static void deleted_program(void **state)
     attest(bench, peer, &answer);
     assert_false(has_kind(&answer, "unix:path:"));
     assert_has(&answer, "sha256", hash);
+    struct proc_namespace home;
+    struct proc_program program;
+    struct error err = {0};
+    assert_int_equal(proc_own_user_namespace(&home, &err), 0);
+    proc_read_program(peer->proc, &home, &program);
+    assert_true(program.is_known);
+    assert_string_equal(program.path, "");
     /* Somebody else's file of the old name changes nothing. */
     assert_int_equal(symlink("/bin/true", path), 0);
     attest(bench, peer, &answer);
@@ -389,6 +396,13 @@ static void no_hash_unless_needed(void **state)
     assert_int_equal(attest_child(&bench, &plan, &answer), -1);
     assert_false(has_kind(&answer, "unix:sha256:"));
     assert_true(has_kind(&answer, "unix:path:"));
+    /* That it is too large is known without a look into it. */
+    struct child child = child_start(&plan);
+    struct peer *peer = peer_of(&child);
+    attest(&bench, peer, &answer);
+    assert_true(answer.is_during_call);
+    peer_unref(peer);
+    child_stop(&child);
     bench_close(&bench);
     text_list_clear(&answer.selectors);
 }

@@ -81,15 +81,16 @@ static void by_credentials(void **state)
     assert_true(peer_is_alive(peer));
     peer_unref(peer);
     const struct {
-        struct ucred credentials;
         uint64_t newest_start_time;
+        struct ucred credentials;
         int result;
     } cases[] = {
-        {real, start_time, 0},
-        {real, start_time - 1, -1}, /* started after the connection was there: another process */
-        {{child.pid, getuid() + 1, getgid()}, start_time, -1},
-        {{child.pid, getuid(), getgid() + 1}, start_time, -1},
-        {{4194304 * 4, getuid(), getgid()}, start_time, -1},
+        {start_time, real, 0},
+        /* Started after the connection was there: another process. */
+        {start_time - 1, real, -1},
+        {start_time, {child.pid, getuid() + 1, getgid()}, -1},
+        {start_time, {child.pid, getuid(), getgid() + 1}, -1},
+        {start_time, {4194304 * 4, getuid(), getgid()}, -1},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         err.code = ERROR_OK;
@@ -165,7 +166,7 @@ static void ten_thousand(void **state)
     unsigned count = (unsigned)(limit.rlim_cur - SPARE) / 2;
     struct child child = plain_child();
     struct error err = {0};
-    _cleanup_(free_cleanup) struct peer **peers = memory_new_array(count, sizeof(*peers));
+    _cleanup_(free_cleanup) struct peer **peers = memory_new_array(count, sizeof(void *));
     unsigned before = count_descriptors();
     for (unsigned i = 0; i < count; i++) {
         if (peer_of_socket(child.socket, &peers[i], &err) < 0) {

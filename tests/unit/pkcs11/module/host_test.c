@@ -359,18 +359,17 @@ static int memory_holds(pid_t pid, const char *text)
     _cleanup_(free_cleanup) char *maps_path = text_format("/proc/%d/maps", pid);
     _cleanup_(free_cleanup) char *memory_path = text_format("/proc/%d/mem", pid);
     _cleanup_(file_close_cleanup) int memory = open(memory_path, O_RDONLY | O_CLOEXEC);
-    FILE *maps = fopen(maps_path, "re");
+    FILE *maps = may_search && memory >= 0 ? fopen(maps_path, "re") : NULL;
     char line[512];
     int is_found = 0;
-    if (!may_search || memory < 0 || !maps) {
+    if (!maps) {
         return -1;
     }
     while (fgets(line, sizeof(line), maps)) {
-        unsigned long start = 0;
-        unsigned long end = 0;
-        char access[8] = "";
-        if (sscanf(line, "%lx-%lx %7s", &start, &end, access) != 3 || access[1] != 'w' ||
-            end - start > SEARCH_MAX_BYTES) {
+        char *rest = NULL;
+        unsigned long start = strtoul(line, &rest, 16);
+        unsigned long end = strtoul(rest + 1, &rest, 16);
+        if (strncmp(rest, " rw", 3) != 0 || end - start > SEARCH_MAX_BYTES) {
             continue;
         }
         uint8_t *copy = memory_new(end - start);
@@ -399,6 +398,7 @@ static void test_ends_with_the_agent(void **unused)
 {
     (void)unused;
     int ready[2];
+    fixture_write("control", "C_Sign hang\n");
     assert_int_equal(pipe(ready), 0);
     char self[256] = "";
     assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
@@ -418,9 +418,10 @@ static void test_ends_with_the_agent(void **unused)
     assert_int_equal(kill(agent, SIGKILL), 0);
     assert_int_equal(waitpid(agent, NULL, 0), agent);
     assert_true(wait_until_gone(host));
+    (void)unlink(fixture.control_path);
 }
 
-/* An agent for the test above: tells when it is ready, then waits to be killed. */
+/* An agent for the test above: tells when it is ready, then signs with a module that hangs. */
 static int run_agent(const char *pin_path, const char *descriptor)
 {
     struct module_config config = {.module = FAULTY_MODULE,
@@ -434,12 +435,11 @@ static int run_agent(const char *pin_path, const char *descriptor)
     if (secret_init(&err) < 0 || keystore_driver_module.open(&config, "agent", &state, &err) < 0) {
         return 1;
     }
+    struct driver_key *key = fixture_generate(state, KEY_TYPE_EC_P256, NULL);
     if (write((int)strtol(descriptor, NULL, 10), "", 1) != 1) {
         return 1;
     }
-    for (;;) {
-        (void)pause();
-    }
+    return fixture_sign(state, key, &err);
 }
 
 int main(int argc, char **argv)

@@ -193,6 +193,45 @@ static void test_token_files_moved_away(void **unused)
     scene_close(&scene);
 }
 
+/* What a module says that was not started anew is no reason to give up a CA's key. */
+static void test_lasting_key_not_seen_for_a_while(void **unused)
+{
+    (void)unused;
+    struct scene scene;
+    struct error err = {0};
+    scene_open(&scene, FAULTY_MODULE);
+    fixture_write("control", "* absent\n");
+    assert_int_equal(keystore_driver_module.probe(scene.state, &err), -1);
+    fixture_write("control", "C_FindObjects empty 0 1\n");
+    probe_well(&scene);
+    assert_false(scene.lasting->is_lost);
+    fixture_sign_well(scene.state, scene.lasting);
+    (void)unlink(fixture.control_path);
+    scene_close(&scene);
+}
+
+/* Files and sessions at once. */
+static void test_token_files_moved_away_and_sessions_closed(void **unused)
+{
+    (void)unused;
+    struct scene scene;
+    struct error err = {0};
+    scene_open(&scene, SOFTHSM);
+    _cleanup_(free_cleanup) char *tokens = file_join(fixture.folder, "tokens");
+    _cleanup_(free_cleanup) char *away = file_join(fixture.folder, "away");
+    assert_int_equal(rename(tokens, away), 0);
+    close_all_sessions();
+    assert_int_equal(fixture_sign(scene.state, scene.lasting, &err), -1);
+    assert_int_equal(err.code, ERROR_UNAVAILABLE);
+    assert_int_equal(keystore_driver_module.probe(scene.state, &err), -1);
+    assert_int_equal(err.code, ERROR_UNAVAILABLE);
+    assert_int_equal(rename(away, tokens), 0);
+    probe_well(&scene);
+    fixture_sign_well(scene.state, scene.lasting);
+    assert_ephemeral_is_lost(&scene);
+    scene_close(&scene);
+}
+
 /* A failure while everything is in place: tried once more, no key is given up. */
 static void test_passing_failures(void **unused)
 {
@@ -387,6 +426,8 @@ int main(void)
         cmocka_unit_test(test_logout),
         cmocka_unit_test(test_token_taken_out),
         cmocka_unit_test(test_token_files_moved_away),
+        cmocka_unit_test(test_token_files_moved_away_and_sessions_closed),
+        cmocka_unit_test(test_lasting_key_not_seen_for_a_while),
         cmocka_unit_test(test_passing_failures),
         cmocka_unit_test(test_lasting_failures),
         cmocka_unit_test(test_failure_after_generation),
