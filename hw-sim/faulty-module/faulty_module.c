@@ -10,6 +10,7 @@
  *     delay VALUE   waits VALUE milliseconds, then calls it
  *     hang          never returns
  *     crash         ends the process by SIGSEGV
+ *     empty         (C_FindObjects) finds nothing
  *     absent        (with FUNCTION *) the token is taken out: its sessions end, its slots are empty
  *     readonly      (with FUNCTION *) the token is write protected
  *     pin-final     (with FUNCTION *) the token says that one more wrong PIN locks it
@@ -163,26 +164,28 @@ static void sleep_ms(unsigned long ms)
 }
 
 /* CKR_OK: go on to the module behind. */
-static CK_RV misbehave(const char *function)
+static CK_RV apply(const struct rule *rule)
 {
-    struct rule rule;
-    if (!take_rule(function, &rule)) {
-        return CKR_OK;
+    if (strcmp(rule->action, "fail") == 0) {
+        return rule->value;
     }
-    if (strcmp(rule.action, "fail") == 0) {
-        return rule.value;
+    if (strcmp(rule->action, "delay") == 0) {
+        sleep_ms(rule->value);
     }
-    if (strcmp(rule.action, "delay") == 0) {
-        sleep_ms(rule.value);
-    }
-    while (strcmp(rule.action, "hang") == 0) {
+    while (strcmp(rule->action, "hang") == 0) {
         (void)pause();
     }
-    if (strcmp(rule.action, "crash") == 0) {
+    if (strcmp(rule->action, "crash") == 0) {
         (void)signal(SIGSEGV, SIG_DFL);
         (void)raise(SIGSEGV);
     }
     return CKR_OK;
+}
+
+static CK_RV misbehave(const char *function)
+{
+    struct rule rule;
+    return take_rule(function, &rule) ? apply(&rule) : CKR_OK;
 }
 
 /* Defines the wrapper of one function. */
@@ -225,9 +228,6 @@ WRAP_TOKEN(C_GetAttributeValue,
            (session, object, attributes, count))
 WRAP_TOKEN(C_FindObjectsInit, (CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG count),
            (session, attributes, count))
-WRAP_TOKEN(C_FindObjects,
-           (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max, CK_ULONG *count),
-           (session, objects, max, count))
 WRAP_TOKEN(C_FindObjectsFinal, (CK_SESSION_HANDLE session), (session))
 WRAP_TOKEN(C_SignInit, (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
            (session, mechanism, key))
@@ -243,6 +243,23 @@ WRAP_TOKEN(C_GenerateKeyPair,
             public_key, private_key))
 WRAP_TOKEN(C_GenerateRandom, (CK_SESSION_HANDLE session, unsigned char *data, CK_ULONG size),
            (session, data, size))
+
+static CK_RV wrap_C_FindObjects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max,
+                                CK_ULONG *count)
+{
+    struct rule rule = {.left = 0};
+    bool has_one = take_rule("C_FindObjects", &rule);
+    CK_RV rv = is_absent() ? CKR_DEVICE_REMOVED : apply(&rule);
+    if (rv == CKR_OK) {
+        (void)pthread_rwlock_rdlock(&faulty.calls);
+        rv = faulty.real->C_FindObjects(session, objects, max, count);
+        (void)pthread_rwlock_unlock(&faulty.calls);
+    }
+    if (rv == CKR_OK && has_one && strcmp(rule.action, "empty") == 0) {
+        *count = 0;
+    }
+    return rv;
+}
 
 static CK_RV wrap_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *application,
                                 CK_NOTIFY notify, CK_SESSION_HANDLE *session)
