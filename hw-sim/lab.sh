@@ -88,3 +88,12 @@ lab_agent_stop() {
 }
 
 lab_agent_pid() { cat "$LAB_DIR/signetd.pid"; }
+
+# A build with sanitizers tells of errors, and of what it leaked, in the agent's log.
+lab_agent_is_sane() {
+    local sign='ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:'
+    grep -qsE "$sign" "$LAB_DIR/signetd.log" || return 0
+    warn "lab: a sanitizer found an error in signetd:"
+    grep -E -A 40 "$sign" "$LAB_DIR/signetd.log" | head -n 80 >&2
+    return 1
+}
