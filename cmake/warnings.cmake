@@ -9,6 +9,8 @@ target_compile_options(signet_flags INTERFACE
 if(SIGNET_SANITIZE STREQUAL "address")
     add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
     add_link_options(-fsanitize=address,undefined)
+    # For every program that runs the agent's parts.
+    set(SIGNET_SANITIZER_OPTIONS ${CMAKE_SOURCE_DIR}/cmake/address.c)
 elseif(SIGNET_SANITIZE STREQUAL "thread")
     add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
     add_link_options(-fsanitize=thread)

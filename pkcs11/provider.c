@@ -159,7 +159,7 @@ EVP_PKEY *key_evp_pkey(struct key *key, struct error *err)
     }
     EVP_PKEY *pkey = NULL;
     OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_octet_string(PROVIDER_PARAM_KEY, &key, sizeof(struct key *)),
+        OSSL_PARAM_construct_octet_string(PROVIDER_PARAM_KEY, (void *)&key, sizeof(struct key *)),
         OSSL_PARAM_construct_end(),
     };
     _cleanup_(context_cleanup) EVP_PKEY_CTX *context =

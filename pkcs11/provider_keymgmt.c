@@ -75,7 +75,7 @@ static int import_key(struct provider_key *to, const OSSL_PARAM *param)
     if (param->data_type != OSSL_PARAM_OCTET_STRING || param->data_size != sizeof(struct key *)) {
         return 0;
     }
-    memcpy(&key, param->data, sizeof(struct key *));
+    memcpy((void *)&key, param->data, sizeof(struct key *));
     struct bytes der = key_public_der(key);
     const unsigned char *at = der.data;
     to->public = d2i_PUBKEY_ex(NULL, &at, (long)der.size, NULL, PROVIDER_DEFAULT_QUERY);

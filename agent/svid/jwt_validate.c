@@ -120,19 +120,20 @@ static int check_dates(const json_t *claims, int64_t now_s, struct error *err)
     double issued = 0;
     bool is_there = false;
     const double now = (double)now_s;
+    const double leeway = (double)JWT_LEEWAY_S;
     TRY(read_date(claims, "exp", &expires, &is_there, err));
     if (!is_there) {
         return fail(err, "token missing exp claim");
     }
-    if (now - JWT_LEEWAY_S > expires) {
+    if (now - leeway > expires) {
         return fail(err, "token has expired");
     }
     TRY(read_date(claims, "nbf", &not_before, &is_there, err));
-    if (is_there && now + JWT_LEEWAY_S < not_before) {
+    if (is_there && now + leeway < not_before) {
         return fail(err, "token is not valid yet");
     }
     TRY(read_date(claims, "iat", &issued, &is_there, err));
-    if (is_there && now + JWT_LEEWAY_S < issued) {
+    if (is_there && now + leeway < issued) {
         return fail(err, "token was issued in the future");
     }
     return 0;

@@ -27,7 +27,8 @@ int tpm_key_parse_reference(struct bytes reference, TPM2B_PUBLIC *ret_public,
                          "of an unknown version",
                          reference.size);
     }
-    ret_private->size = (uint16_t) private.size;
+    size_t size = private.size;
+    ret_private->size = (uint16_t)size;
     memcpy(ret_private->buffer, private.data, private.size);
     return 0;
 }

@@ -98,9 +98,11 @@ static bool fail(struct tpm_device *device, TSS2_RC rc, unsigned attempt)
     return false;
 }
 
+typedef bool mender(struct tpm_device *device, TSS2_RC rc, unsigned attempt);
+
 bool tpm_recovery_mend(struct tpm_device *device, TSS2_RC rc, unsigned attempt)
 {
-    static bool (*const menders[])(struct tpm_device * device, TSS2_RC rc, unsigned attempt) = {
+    static mender *const menders[] = {
         [TPM_REACTION_FAIL] = fail,
         [TPM_REACTION_RESEND] = fail, /* the transport did that for as long as it makes sense */
         [TPM_REACTION_MAKE_ROOM] = make_room,

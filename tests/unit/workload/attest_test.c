@@ -225,7 +225,7 @@ static void known_process(void **state)
     assert_int_equal(answer.count, TIMES + 1);
     double taken_us =
         (double)(end.tv_sec - start.tv_sec) * 1e6 + (double)(end.tv_nsec - start.tv_nsec) / 1e3;
-    print_message("%.1f us for an attestation of a known process\n", taken_us / TIMES);
+    print_message("%.1f us for an attestation of a known process\n", taken_us / (double)TIMES);
     peer_unref(peer);
     child_stop(&child);
     text_list_clear(&answer.selectors);

@@ -57,10 +57,12 @@ static void crash_without_startup(struct swtpm *swtpm)
     swtpm_start_flags(swtpm, "not-need-init");
 }
 
+typedef void reset(struct swtpm *swtpm);
+
 static void keys_outlive_resets(void **state)
 {
-    static void (*const resets[])(struct swtpm * swtpm) = {
-        crash, swtpm_reboot, stop_and_start, suspend_and_resume, crash_without_startup};
+    static reset *const resets[] = {crash, swtpm_reboot, stop_and_start, suspend_and_resume,
+                                    crash_without_startup};
     struct swtpm *swtpm = *state;
     for (size_t i = 0; i < ARRAY_SIZE(resets); i++) {
         struct error err;

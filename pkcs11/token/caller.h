@@ -1,0 +1,94 @@
+/* The token as one connected process sees it: its sessions, searches and signatures. PKCS#11
+ * semantics without the wire; the dispatcher (dispatch.h) decodes calls and comes here.
+ * Dispatcher's thread only, but for what view.h shares. Everything a process can make grow is
+ * bounded here. */
+#pragma once
+
+#include <p11-kit/pkcs11.h>
+
+#include "lib/base/bytes.h"
+#include "lib/base/mailbox.h"
+#include "pkcs11/token/view.h"
+
+/* One slot, always present. */
+enum { TOKEN_SLOT_ID = 1 };
+enum {
+    TOKEN_SESSIONS_MAX = 256,          /* of one connection: then CKR_SESSION_COUNT */
+    TOKEN_FIND_RESULTS_MAX = 4096,     /* handles that one search yields */
+    TOKEN_SIGN_DATA_MAX = 1024,        /* of operations that do not hash */
+    TOKEN_PIN_MS = 3000,               /* how long searches of one connection see one generation */
+    TOKEN_REMEMBERED_GENERATIONS = 64, /* whose withdrawn handles are told from wrong ones */
+};
+
+struct token_caller;
+
+struct token_caller_config {
+    struct mailbox *mailbox; /* where finished signatures come back, on the dispatcher's thread */
+    uint64_t flow;           /* keystore_job's: one for each process */
+};
+
+struct token_caller *token_caller_new(const struct token_caller_config *config);
+/* Signatures under way are abandoned: their done never runs. */
+void token_caller_free(struct token_caller *caller);
+/* Referenced. NULL or an empty view: nothing on the token. What the new view does not have is
+ * refused from now on, also to those in the middle of an operation (CKR_KEY_FUNCTION_NOT_PERMITTED
+ * for keys). */
+void token_caller_set_view(struct token_caller *caller, struct token_view *view);
+
+/* What the connection would miss after a restart of the agent: its sessions with their handles and
+ * operations. Appended; restore is for a caller without sessions, and for bytes that are not
+ * trusted further than to be our own. Errors of restore: DataLoss. */
+void token_caller_save(const struct token_caller *caller, struct buffer *ret_state);
+int token_caller_restore(struct token_caller *caller, struct bytes state, struct error *err);
+
+/* Information: fill the caller's structs as the standard says (fields padded with blanks). */
+CK_RV token_get_info(CK_INFO *ret_info);
+CK_RV token_get_slot_info(CK_SLOT_ID slot, CK_SLOT_INFO *ret_info);
+CK_RV token_get_token_info(const struct token_caller *caller, CK_SLOT_ID slot,
+                           CK_TOKEN_INFO *ret_info);
+/* The mechanisms that are listed; is_modern: the client's library knows those of PKCS#11 beyond the
+ * built-in list of p11-kit before 0.25.6. Returns a constant array. */
+const CK_MECHANISM_TYPE *token_mechanisms(bool is_modern, size_t *ret_count);
+CK_RV token_get_mechanism_info(CK_SLOT_ID slot, CK_MECHANISM_TYPE type,
+                               CK_MECHANISM_INFO *ret_info);
+
+CK_RV token_open_session(struct token_caller *caller, CK_SLOT_ID slot, CK_FLAGS flags,
+                         CK_SESSION_HANDLE *ret_session);
+CK_RV token_close_session(struct token_caller *caller, CK_SESSION_HANDLE session);
+/* Also for C_Finalize: nothing is left of the connection's sessions. */
+CK_RV token_close_all_sessions(struct token_caller *caller, CK_SLOT_ID slot);
+CK_RV token_get_session_info(struct token_caller *caller, CK_SESSION_HANDLE session,
+                             CK_SESSION_INFO *ret_info);
+/* Any PIN and none is right: there is nothing to log in for. */
+CK_RV token_login(struct token_caller *caller, CK_SESSION_HANDLE session, CK_USER_TYPE user);
+CK_RV token_logout(struct token_caller *caller, CK_SESSION_HANDLE session);
+
+/* For each attribute points pValue at the value (borrowed until the view changes or the caller is
+ * freed) and sets ulValueLen; CK_UNAVAILABLE_INFORMATION where it is unknown or secret, with
+ * CKR_ATTRIBUTE_TYPE_INVALID or CKR_ATTRIBUTE_SENSITIVE. The dispatcher does C_GetAttributeValue's
+ * buffer rules. */
+CK_RV token_get_attributes(struct token_caller *caller, CK_SESSION_HANDLE session,
+                           CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, size_t count);
+
+CK_RV token_find_init(struct token_caller *caller, CK_SESSION_HANDLE session,
+                      const CK_ATTRIBUTE *wanted, size_t count);
+CK_RV token_find(struct token_caller *caller, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects,
+                 size_t limit, size_t *ret_count);
+CK_RV token_find_final(struct token_caller *caller, CK_SESSION_HANDLE session);
+
+CK_RV token_sign_init(struct token_caller *caller, CK_SESSION_HANDLE session,
+                      const CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key);
+CK_RV token_sign_update(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes part);
+
+/* The end of a signature; signature is empty unless rv is CKR_OK. Dispatcher's thread; may free the
+ * caller. */
+typedef void token_signed(void *user, CK_RV rv, struct bytes signature);
+
+/* How large the signature will be, without ending the operation. */
+CK_RV token_signature_size(struct token_caller *caller, CK_SESSION_HANDLE session,
+                           CK_ULONG *ret_size);
+/* C_Sign and, with is_final (data is empty then), C_SignFinal. CKR_OK: done runs later, exactly
+ * once unless the caller is freed before. Anything else: done does not run and the operation has
+ * ended. One at a time for each session (CKR_OPERATION_ACTIVE); sessions are independent. */
+CK_RV token_sign(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes data,
+                 bool is_final, token_signed *done, void *user);
