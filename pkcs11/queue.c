@@ -11,6 +11,7 @@ struct queue_lane {
     struct queue_flow *flow;
     struct keystore_job *first;
     struct keystore_job **last;
+    bool is_rested; /* which list it is in */
 };
 
 struct queue_flow {
@@ -31,7 +32,8 @@ void queue_init(struct queue *queue, size_t limit, size_t flow_limit)
 {
     *queue = (struct queue){.limit = limit, .flow_limit = flow_limit};
     for (size_t i = 0; i < KEYSTORE_PRIORITY_COUNT; i++) {
-        TAILQ_INIT(&queue->turns[i]);
+        TAILQ_INIT(&queue->rounds[i].rested);
+        TAILQ_INIT(&queue->rounds[i].busy);
     }
 }
 
@@ -63,6 +65,23 @@ static int check_room(const struct queue *queue, const struct queue_flow *flow,
     return 0;
 }
 
+/* Where it is remembered when the flow was served. */
+static uint64_t *memory_of(struct queue *queue, uint64_t flow)
+{
+    const uint64_t odd = 0x9e3779b97f4a7c15; /* 2^64 / golden ratio: spreads neighbours */
+    return &queue->served_at[(flow * odd >> 32) % QUEUE_MEMORY];
+}
+
+/* A flow that was served goes to the end, unless each that waits could have been served since. */
+static void take_place(struct queue *queue, struct queue_round *round, struct queue_lane *lane)
+{
+    uint64_t served_at = *memory_of(queue, lane->flow->flow);
+    bool has_rested = served_at == 0 || queue->served - served_at > round->waiting;
+    TAILQ_INSERT_TAIL(has_rested ? &round->rested : &round->busy, lane, turn);
+    lane->is_rested = has_rested;
+    round->waiting++;
+}
+
 int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
 {
     struct queue_flow *flow = NULL;
@@ -73,7 +92,7 @@ int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
     }
     struct queue_lane *lane = &flow->lanes[job->priority];
     if (!lane->first) {
-        TAILQ_INSERT_TAIL(&queue->turns[job->priority], lane, turn);
+        take_place(queue, &queue->rounds[job->priority], lane);
     }
     job->next = NULL;
     *lane->last = job;
@@ -83,15 +102,25 @@ int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
     return 0;
 }
 
-static struct keystore_job *take_turn(struct queue *queue, struct queue_turns *turns)
+static struct queue_lane *next_lane(struct queue_round *round)
 {
-    struct queue_lane *lane = TAILQ_FIRST(turns);
+    struct queue_lane *rested = TAILQ_FIRST(&round->rested);
+    struct queue_lane *busy = TAILQ_FIRST(&round->busy);
+    return rested && (!busy || round->rested_run < QUEUE_RESTED_RUN) ? rested : busy;
+}
+
+static struct keystore_job *take_turn(struct queue *queue, struct queue_round *round)
+{
+    struct queue_lane *lane = next_lane(round);
     struct queue_flow *flow = lane->flow;
     struct keystore_job *job = lane->first;
-    TAILQ_REMOVE(turns, lane, turn);
+    round->rested_run = lane->is_rested ? round->rested_run + 1 : 0;
+    TAILQ_REMOVE(lane->is_rested ? &round->rested : &round->busy, lane, turn);
+    round->waiting--;
+    *memory_of(queue, flow->flow) = ++queue->served;
     lane->first = job->next;
     if (lane->first) {
-        TAILQ_INSERT_TAIL(turns, lane, turn);
+        take_place(queue, round, lane);
     } else {
         lane->last = &lane->first;
     }
@@ -104,11 +133,16 @@ static struct keystore_job *take_turn(struct queue *queue, struct queue_turns *t
     return job;
 }
 
+static bool is_empty(const struct queue_round *round)
+{
+    return TAILQ_EMPTY(&round->rested) && TAILQ_EMPTY(&round->busy);
+}
+
 struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowest)
 {
     for (size_t i = 0; i <= lowest; i++) {
-        if (!TAILQ_EMPTY(&queue->turns[i])) {
-            return take_turn(queue, &queue->turns[i]);
+        if (!is_empty(&queue->rounds[i])) {
+            return take_turn(queue, &queue->rounds[i]);
         }
     }
     return NULL;
@@ -117,7 +151,7 @@ struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowes
 bool queue_has(const struct queue *queue, enum keystore_priority lowest)
 {
     for (size_t i = 0; i <= lowest; i++) {
-        if (!TAILQ_EMPTY(&queue->turns[i])) {
+        if (!is_empty(&queue->rounds[i])) {
             return true;
         }
     }

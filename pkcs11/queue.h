@@ -1,5 +1,7 @@
 /* Jobs that wait for a worker: the most urgent priority first, and within a priority the flows take
- * turns, one job each. Bounded. It has no lock of its own: the keystore's lock guards it. */
+ * turns, one job each. A flow that has let a whole round of the others pass comes next, so that one
+ * who asks now and then does not wait behind a thousand who ask without end. Bounded. It has no
+ * lock of its own: the keystore's lock guards it. */
 #pragma once
 
 #include <sys/queue.h>
@@ -8,13 +10,25 @@
 
 struct queue_flow;
 
-/* The flows that have jobs of one priority, in the order of their turns. */
 TAILQ_HEAD(queue_turns, queue_lane);
 
+/* Turns of rested flows in a row before one of the others has its own; and how many places there
+ * are to remember when a flow was served, which flows may have to share. */
+enum { QUEUE_RESTED_RUN = 8, QUEUE_MEMORY = 1024 };
+
+/* The flows that have jobs of one priority, each list in the order of their turns. */
+struct queue_round {
+    struct queue_turns rested, busy;
+    size_t waiting;      /* flows in both */
+    unsigned rested_run; /* rested ones served since the last busy one */
+};
+
 struct queue {
-    struct queue_turns turns[KEYSTORE_PRIORITY_COUNT];
+    struct queue_round rounds[KEYSTORE_PRIORITY_COUNT];
     struct queue_flow *flows; /* hash by flow; only those with jobs */
     size_t waiting, limit, flow_limit;
+    uint64_t served;                  /* jobs so far */
+    uint64_t served_at[QUEUE_MEMORY]; /* what served was after the flow's last job; 0: none yet */
 };
 
 /* limit: jobs in all; flow_limit: jobs of one flow, which does not hold for flow 0. */

@@ -85,6 +85,66 @@ static void test_new_work_of_a_flow_goes_to_the_end_of_its_turn(void **state)
     assert_ptr_equal(queue_pop(&queue, USE), &jobs[3]);
 }
 
+enum { HAMMERING = 20 };
+
+/* Each asks again as soon as it was served. */
+static void hammer(struct queue *queue, size_t turns)
+{
+    for (size_t i = 0; i < turns; i++) {
+        struct keystore_job *job = queue_pop(queue, USE);
+        assert_non_null(job);
+        assert_int_equal(queue_push(queue, job, NULL), 0);
+    }
+}
+
+static void test_who_asks_seldom_does_not_wait_for_those_who_hammer(void **state)
+{
+    (void)state;
+    struct queue queue;
+    struct keystore_job jobs[HAMMERING] = {0};
+    struct keystore_job seldom = {.flow = 1000};
+    queue_init(&queue, 64, 16);
+    for (size_t i = 0; i < HAMMERING; i++) {
+        jobs[i].flow = i + 1;
+        assert_int_equal(queue_push(&queue, &jobs[i], NULL), 0);
+    }
+    for (size_t i = 0; i < 10; i++) {
+        hammer(&queue, 3 * HAMMERING);
+        assert_int_equal(queue_push(&queue, &seldom, NULL), 0);
+        assert_ptr_equal(queue_pop(&queue, USE), &seldom);
+    }
+    /* Who comes back at once takes its turn behind them. */
+    assert_int_equal(queue_push(&queue, &seldom, NULL), 0);
+    for (size_t i = 0; i < HAMMERING; i++) {
+        assert_ptr_not_equal(queue_pop(&queue, USE), &seldom);
+    }
+    assert_ptr_equal(queue_pop(&queue, USE), &seldom);
+    assert_null(queue_pop(&queue, USE));
+}
+
+static void test_a_stream_of_new_flows_does_not_starve_the_others(void **state)
+{
+    (void)state;
+    struct queue queue;
+    struct keystore_job steady[2] = {{.flow = 1}, {.flow = 1}};
+    struct keystore_job fresh[JOBS_MAX] = {0};
+    size_t before_steady = 0;
+    queue_init(&queue, 2 * JOBS_MAX, 16);
+    assert_int_equal(queue_push(&queue, &steady[0], NULL), 0);
+    assert_ptr_equal(queue_pop(&queue, USE), &steady[0]);
+    assert_int_equal(queue_push(&queue, &steady[1], NULL), 0);
+    for (size_t i = 0; i < JOBS_MAX; i++) {
+        fresh[i].flow = 100 + i;
+        assert_int_equal(queue_push(&queue, &fresh[i], NULL), 0);
+    }
+    while (queue_pop(&queue, USE) != &steady[1]) {
+        before_steady++;
+    }
+    assert_in_range(before_steady, 0, QUEUE_RESTED_RUN);
+    while (queue_pop(&queue, USE)) {
+    }
+}
+
 static void test_lowest(void **state)
 {
     (void)state;
@@ -153,6 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_new_work_of_a_flow_goes_to_the_end_of_its_turn),
+        cmocka_unit_test(test_who_asks_seldom_does_not_wait_for_those_who_hammer),
+        cmocka_unit_test(test_a_stream_of_new_flows_does_not_starve_the_others),
         cmocka_unit_test(test_lowest),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_a_full_flow_does_not_stop_another),
