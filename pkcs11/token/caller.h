@@ -25,6 +25,9 @@ struct token_caller;
 struct token_caller_config {
     struct mailbox *mailbox; /* where finished signatures come back, on the dispatcher's thread */
     uint64_t flow;           /* keystore_job's: one for each process */
+    /* NULL, or counts signatures that have not come back, also when their caller is freed: until it
+     * is 0 again the mailbox must live and be delivered from. Dispatcher's thread. */
+    size_t *under_way;
 };
 
 struct token_caller *token_caller_new(const struct token_caller_config *config);

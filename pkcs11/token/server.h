@@ -15,6 +15,9 @@ struct token_connection;
 
 struct token_server_config {
     struct mailbox *mailbox; /* the owner's: closed callbacks come through it */
+    /* How long a process may take to complete a call that it has begun, or to take a reply; 0 means
+     * 30 s. */
+    uint32_t stall_ms;
 };
 
 struct token_counters {

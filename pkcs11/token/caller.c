@@ -1,0 +1,137 @@
+#include <stdlib.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/memory.h"
+#include "pkcs11/token/session.h"
+
+static const struct token_clock system_clock = {clock_monotonic_ms, clock_now_s};
+
+struct token_caller *token_caller_new(const struct token_caller_config *config)
+{
+    struct token_caller *caller = NEW(struct token_caller);
+    caller->config = *config;
+    caller->clock = &system_clock;
+    LIST_INIT(&caller->jobs);
+    return caller;
+}
+
+void caller_set_clock(struct token_caller *caller, const struct token_clock *clock)
+{
+    caller->clock = clock;
+}
+
+void token_caller_free(struct token_caller *caller)
+{
+    sign_job_abandon_all(caller);
+    (void)token_close_all_sessions(caller, TOKEN_SLOT_ID);
+    if (caller->shown) {
+        token_view_unref(caller->shown);
+    }
+    if (caller->view) {
+        token_view_unref(caller->view);
+    }
+    free(caller->withdrawn);
+    free(caller);
+}
+
+static bool is_remembered(const struct token_caller *caller, CK_OBJECT_HANDLE key)
+{
+    size_t count = MIN(caller->withdrawn_count, (uint64_t)TOKEN_REMEMBERED_GENERATIONS);
+    for (size_t i = 0; i < count; i++) {
+        if (caller->withdrawn[i] == key) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void caller_remember(struct token_caller *caller, CK_OBJECT_HANDLE key)
+{
+    if (is_remembered(caller, key)) {
+        return;
+    }
+    if (!caller->withdrawn) {
+        caller->withdrawn =
+            memory_new_array(TOKEN_REMEMBERED_GENERATIONS, sizeof(*caller->withdrawn));
+    }
+    caller->withdrawn[caller->withdrawn_count++ % TOKEN_REMEMBERED_GENERATIONS] = key;
+}
+
+static void remember_withdrawn(struct token_caller *caller, const struct token_view *before)
+{
+    for (size_t i = 0; i < before->generation_count; i++) {
+        CK_OBJECT_HANDLE key = generation_private_key(before->generations[i])->handle;
+        if (!view_find(caller->view, key)) {
+            caller_remember(caller, key);
+        }
+    }
+}
+
+/* What is pinned must not keep alive, or show, what was withdrawn. */
+static void update_shown(struct token_caller *caller)
+{
+    struct token_view *before = take_ptr(caller->shown);
+    if (before && caller->view && caller->clock->monotonic_ms() < caller->pinned_until_ms) {
+        caller->shown = view_pin(caller->view, before, caller->clock->now_s());
+    }
+    if (before) {
+        token_view_unref(before);
+    }
+}
+
+void token_caller_set_view(struct token_caller *caller, struct token_view *view)
+{
+    struct token_view *before = caller->view;
+    caller->view = view ? token_view_ref(view) : NULL;
+    update_shown(caller);
+    sign_job_withdraw_all(caller);
+    if (before) {
+        remember_withdrawn(caller, before);
+        token_view_unref(before);
+    }
+}
+
+bool caller_is_over(const struct token_caller *caller, const struct token_object *object)
+{
+    return object->generation && generation_is_over(object->generation, caller->clock->now_s());
+}
+
+const struct token_object *caller_object(const struct token_caller *caller, CK_OBJECT_HANDLE handle)
+{
+    const struct token_object *object = view_find(caller->view, handle);
+    return object && !caller_is_over(caller, object) ? object : NULL;
+}
+
+CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle, struct key **ret_key)
+{
+    const struct token_object *object = view_find(caller->view, handle);
+    if (object && object->class == &object_class_private_key && !caller_is_over(caller, object)) {
+        *ret_key = object->generation->key;
+        return CKR_OK;
+    }
+    /* What can be seen and is a key, but does not sign; or what was one. */
+    bool is_key = object ? object->generation && object->class != &object_class_leaf
+                         : is_remembered(caller, handle);
+    return is_key ? CKR_KEY_FUNCTION_NOT_PERMITTED : CKR_KEY_HANDLE_INVALID;
+}
+
+CK_RV token_get_attributes(struct token_caller *caller, CK_SESSION_HANDLE session,
+                           CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, size_t count)
+{
+    if (!session_find(caller, session)) {
+        return CKR_SESSION_HANDLE_INVALID;
+    }
+    const struct token_object *found = caller_object(caller, object);
+    if (!found) {
+        return CKR_OBJECT_HANDLE_INVALID;
+    }
+    CK_RV result = CKR_OK;
+    for (size_t i = 0; i < count; i++) {
+        struct bytes value = {0};
+        CK_RV rv = object_attribute(found, attributes[i].type, &value);
+        attributes[i].pValue = rv == CKR_OK ? (void *)value.data : NULL;
+        attributes[i].ulValueLen = rv == CKR_OK ? value.size : CK_UNAVAILABLE_INFORMATION;
+        result = rv == CKR_OK ? result : rv;
+    }
+    return result;
+}

@@ -1,0 +1,401 @@
+#include "pkcs11/token/connection.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "lib/base/memory.h"
+#include "pkcs11/token/connection_state.h"
+
+/* The protocol's version, which answers the version that a client offers. */
+enum { PROTOCOL_VERSION = 0 };
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void poll_for(struct token_connection *connection, int events)
+{
+    if (events == connection->polled || connection->is_ending) {
+        return;
+    }
+    connection->polled = events;
+    if (events == 0) {
+        (void)uv_poll_stop(&connection->poll);
+    } else {
+        (void)uv_poll_start(&connection->poll, events, on_poll);
+    }
+}
+
+/* What the connection waits for now: that the peer takes the reply, its turn, or the next call.
+ * While a signature is made, reading goes on until the peer really sends more, which serial clients
+ * never do: that saves them system calls. */
+static void poll_again(struct token_connection *connection)
+{
+    if (connection->output.size > 0) {
+        poll_for(connection, UV_WRITABLE);
+    } else {
+        poll_for(connection, connection->is_ready ? 0 : UV_READABLE);
+    }
+}
+
+/* The number of bytes that the socket took; -1: the connection is broken. */
+static ssize_t send_bytes(int descriptor, struct bytes bytes)
+{
+    ssize_t count;
+    do {
+        count = send(descriptor, bytes.data, bytes.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        return 0;
+    }
+    return count;
+}
+
+/* Sends what the shared buffer has, in one call; keeps what the peer does not take. */
+static void send_output(struct token_connection *connection)
+{
+    struct bytes bytes = buffer_bytes(&connection->place->output);
+    if (bytes.size == 0 || connection->is_ending) {
+        return;
+    }
+    ssize_t sent = connection->output.size > 0 ? 0 : send_bytes(connection->descriptor, bytes);
+    if (sent < 0) {
+        connection_over(connection);
+        return;
+    }
+    if ((size_t)sent < bytes.size) {
+        buffer_append(&connection->output, bytes.data + sent, bytes.size - (size_t)sent);
+        connection_set_stalled(connection, true);
+    }
+}
+
+static void send_rest(struct token_connection *connection)
+{
+    ssize_t sent = send_bytes(connection->descriptor, buffer_bytes(&connection->output));
+    if (sent < 0) {
+        connection_over(connection);
+        return;
+    }
+    buffer_consume(&connection->output, (size_t)sent);
+    if (connection->output.size > 0) {
+        if (sent > 0) {
+            connection_set_stalled(connection, true);
+        }
+        return;
+    }
+    buffer_clear(&connection->output);
+    connection_set_stalled(connection, false);
+    if (!connection->is_waiting && connection->input.size > 0) {
+        connection_set_ready(connection, true);
+    }
+    poll_again(connection);
+}
+
+static void count_sessions(struct token_connection *connection, size_t before)
+{
+    size_t now = connection->dispatch.sessions;
+    if (now != before) {
+        (void)atomic_fetch_add_explicit(&connection->place->sessions, now - before,
+                                        memory_order_relaxed);
+    }
+}
+
+/* How one turn of a connection ended. */
+enum turn_end { TURN_NEEDS_BYTES, TURN_NEEDS_TURN, TURN_NEEDS_SIGNATURE, TURN_MALFORMED };
+
+/* The client's version says which p11-kit it is of: 0 until 0.24, 1 in 0.25, 2 from 0.25.6. */
+static void greet(struct token_connection *connection, uint8_t version)
+{
+    connection->has_version = true;
+    connection->dispatch.is_modern = version > 0;
+    buffer_append_u8(&connection->place->output, PROTOCOL_VERSION);
+}
+
+static enum turn_end run_frame(struct token_connection *connection, struct reader *input)
+{
+    struct message_frame frame;
+    switch (message_read_frame(input->rest, &frame)) {
+    case MESSAGE_FRAME_PARTIAL:
+        return TURN_NEEDS_BYTES;
+    case MESSAGE_FRAME_REFUSED:
+        return TURN_MALFORMED;
+    case MESSAGE_FRAME_COMPLETE:
+        break;
+    }
+    (void)reader_bytes(input, frame.size);
+    size_t sessions = connection->dispatch.sessions;
+    enum dispatch_result result =
+        dispatch_run(&connection->dispatch, &frame, &connection->place->output);
+    count_sessions(connection, sessions);
+    if (result == DISPATCH_WAITS) {
+        connection->is_waiting = true;
+        return TURN_NEEDS_SIGNATURE;
+    }
+    return result == DISPATCH_REPLIED ? TURN_NEEDS_TURN : TURN_MALFORMED;
+}
+
+/* Acts on the calls in input until there is none, one waits, or it was enough for this turn; what
+ * is left stays in the reader. */
+static enum turn_end run_turn(struct token_connection *connection, struct reader *input)
+{
+    if (!connection->has_version && input->rest.size > 0) {
+        greet(connection, reader_u8(input));
+    }
+    enum turn_end end = TURN_NEEDS_TURN;
+    for (int calls = 0; end == TURN_NEEDS_TURN && calls < CONNECTION_CALLS_PER_TURN &&
+                        connection->place->output.size < MESSAGE_BODY_MAX;
+         calls++) {
+        end = run_frame(connection, input);
+    }
+    return end;
+}
+
+static void keep_rest(struct token_connection *connection, const struct reader *rest,
+                      bool is_in_input)
+{
+    if (is_in_input) {
+        buffer_consume(&connection->input, connection->input.size - rest->rest.size);
+    } else {
+        buffer_append(&connection->input, rest->rest.data, rest->rest.size);
+    }
+    if (connection->input.size == 0) {
+        buffer_clear(&connection->input);
+    }
+}
+
+/* bytes: the connection's input, or, where that is empty, just received. */
+static void process(struct token_connection *connection, struct bytes bytes, bool is_in_input)
+{
+    struct reader input = reader_of(bytes);
+    buffer_reset(&connection->place->output);
+    enum turn_end end = run_turn(connection, &input);
+    bool has_read = input.rest.size < bytes.size;
+    keep_rest(connection, &input, is_in_input);
+    send_output(connection);
+    if (end == TURN_MALFORMED) {
+        log_debug("ending a PKCS#11 connection that sent a malformed message pid=%d",
+                  (int)connection->pid);
+        connection_over(connection);
+    }
+    if (connection->is_ending) {
+        return;
+    }
+    bool is_partial = end == TURN_NEEDS_BYTES && connection->input.size > 0;
+    if (connection->output.size == 0 && (has_read || is_partial != connection->is_stalled)) {
+        connection_set_stalled(connection, is_partial);
+    }
+    if (end == TURN_NEEDS_TURN && connection->output.size == 0 && connection->input.size > 0) {
+        connection_set_ready(connection, true);
+    }
+    poll_again(connection);
+}
+
+void connection_take_turn(struct token_connection *connection)
+{
+    process(connection, buffer_bytes(&connection->input), true);
+}
+
+/* Who wrote what has just been received; 0 where the kernel does not say. */
+static pid_t writer_of(struct msghdr *message)
+{
+    struct cmsghdr *control = CMSG_FIRSTHDR(message);
+    struct ucred credentials = {0};
+    if (control && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_CREDENTIALS &&
+        control->cmsg_len == CMSG_LEN(sizeof(credentials))) {
+        memcpy(&credentials, CMSG_DATA(control), sizeof(credentials));
+    }
+    return credentials.pid;
+}
+
+/* What was written before the server asked for credentials carries none: only the first byte,
+ * which decides nothing, may have come so early. */
+static bool may_write(const struct token_connection *connection, pid_t writer, size_t size)
+{
+    if (writer == 0) {
+        return !connection->has_version && size == 1;
+    }
+    return writer == connection->pid;
+}
+
+/* Receives from one writer at most: the kernel does not join what different processes wrote. -1
+ * with EAGAIN: nothing there. */
+static ssize_t receive(struct token_connection *connection, size_t limit, pid_t *ret_writer)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+    struct iovec vector = {connection->place->input, limit};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    ssize_t count;
+    do {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control);
+        count = recvmsg(connection->descriptor, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    } while (count < 0 && errno == EINTR);
+    *ret_writer = count > 0 ? writer_of(&message) : 0;
+    return count;
+}
+
+static void on_readable(struct token_connection *connection)
+{
+    if (connection->is_waiting || connection->is_ready) {
+        poll_for(connection, 0);
+        return;
+    }
+    size_t limit = MESSAGE_FRAME_MAX - connection->input.size;
+    pid_t writer;
+    ssize_t count = receive(connection, limit, &writer);
+    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        return;
+    }
+    if (count > 0 && !may_write(connection, writer, (size_t)count)) {
+        log_info("ending a PKCS#11 connection into which another process wrote pid=%d writer=%d",
+                 (int)connection->pid, (int)writer);
+        count = 0;
+    }
+    if (count <= 0) {
+        connection_over(connection);
+        return;
+    }
+    struct bytes received = {connection->place->input, (size_t)count};
+    if (connection->input.size == 0) {
+        process(connection, received, false);
+        return;
+    }
+    buffer_append(&connection->input, received.data, received.size);
+    process(connection, buffer_bytes(&connection->input), true);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct token_connection *connection = container_of(poll, struct token_connection, poll);
+    connection->place->catch_up(connection->place);
+    if (connection->is_ending) {
+        return;
+    }
+    if (status < 0) {
+        connection_over(connection);
+    } else if (connection->output.size > 0) {
+        send_rest(connection);
+    } else if (events != 0) {
+        on_readable(connection);
+    }
+}
+
+/* Once the loop has no hand on it any more. A signature under way is abandoned. */
+static void let_go(struct token_connection *connection)
+{
+    token_caller_free(take_ptr(connection->dispatch.caller));
+    size_t sessions = connection->dispatch.sessions;
+    connection->dispatch.sessions = 0;
+    count_sessions(connection, sessions);
+    buffer_clear(&connection->input);
+    buffer_clear(&connection->output);
+    connection->place->gone(connection);
+}
+
+static void on_signed(void *user, CK_RV rv, struct bytes signature)
+{
+    struct token_connection *connection = user;
+    connection->is_waiting = false;
+    if (connection->is_ending) {
+        return;
+    }
+    buffer_reset(&connection->place->output);
+    dispatch_finish(&connection->dispatch, rv, signature, &connection->place->output);
+    send_output(connection);
+    if (connection->is_ending) {
+        return;
+    }
+    if (connection->save) {
+        connection_save(connection, connection->save);
+        return;
+    }
+    if (connection->output.size == 0 && connection->input.size > 0) {
+        connection_set_ready(connection, true);
+    }
+    poll_again(connection);
+}
+
+struct token_connection *connection_new(struct connection_place *place, int descriptor, pid_t pid,
+                                        struct token_caller *caller)
+{
+    struct token_connection *connection = NEW(struct token_connection);
+    connection->place = place;
+    connection->descriptor = descriptor;
+    connection->pid = pid;
+    connection->dispatch = (struct dispatch){
+        .caller = caller,
+        .counters = &place->counters,
+        .is_signed = on_signed,
+        .user = connection,
+    };
+    return connection;
+}
+
+void connection_free(struct token_connection *connection)
+{
+    if (connection->dispatch.caller) {
+        token_caller_free(connection->dispatch.caller);
+    }
+    file_close_cleanup(&connection->descriptor);
+    buffer_clear(&connection->input);
+    buffer_clear(&connection->output);
+    free(connection);
+}
+
+void connection_start(struct token_connection *connection)
+{
+    count_sessions(connection, 0);
+    int rc = uv_poll_init(&connection->place->loop, &connection->poll, connection->descriptor);
+    if (rc != 0) {
+        log_warning("serving a PKCS#11 connection: polling it failed pid=%d error=%s",
+                    (int)connection->pid, uv_strerror(rc));
+        connection->is_ending = true;
+        let_go(connection);
+        return;
+    }
+    if (connection->output.size > 0 || connection->input.size > 0) {
+        connection_set_stalled(connection, true);
+    }
+    if (connection->output.size == 0 && connection->input.size > 0) {
+        connection_set_ready(connection, true);
+    }
+    poll_again(connection);
+}
+
+static void on_unpolled(uv_handle_t *handle)
+{
+    let_go(container_of((uv_poll_t *)handle, struct token_connection, poll));
+}
+
+void connection_over(struct token_connection *connection)
+{
+    if (connection->is_ending) {
+        return;
+    }
+    connection->is_ending = true;
+    connection_set_ready(connection, false);
+    connection_set_stalled(connection, false);
+    uv_close((uv_handle_t *)&connection->poll, on_unpolled);
+    file_close_cleanup(&connection->descriptor);
+    connection->descriptor = -1;
+}
+
+void connection_save(struct token_connection *connection, struct connection_save *save)
+{
+    connection->save = save;
+    if (connection->is_ending) {
+        return;
+    }
+    if (connection->is_waiting) {
+        poll_for(connection, 0);
+        return;
+    }
+    connection_write_state(connection, &save->state);
+    save->descriptor = file_take(&connection->descriptor);
+    connection_over(connection);
+}

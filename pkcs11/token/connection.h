@@ -1,0 +1,92 @@
+/* One connection of the token's server: bytes in and out, one call after the other. Everything runs
+ * on the server's thread, unless it says otherwise.
+ *
+ * A connection that has nothing to do owns no buffer: bytes come into and go out of buffers that
+ * all connections share, and only what is left over is kept. */
+#pragma once
+
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "pkcs11/token/dispatch.h"
+
+enum {
+    CONNECTION_CALLS_PER_TURN = 8,   /* of one connection, then others have their turn */
+    CONNECTION_STALL_MS = 30 * 1000, /* for half a frame, or a reply that nobody reads */
+};
+
+TAILQ_HEAD(connection_list, token_connection);
+
+/* What the connections of a server share. */
+struct connection_place {
+    uv_loop_t loop;
+    uv_timer_t stall_timer;
+    uv_idle_t turn;                 /* runs while there are ready connections */
+    uint64_t stall_ms;              /* 0 before connection_place_init: the default */
+    struct connection_list ready;   /* with whole calls that were already received */
+    struct connection_list stalled; /* waiting for the peer, the oldest first */
+    uint8_t input[MESSAGE_FRAME_MAX];
+    struct buffer output;
+    size_t under_way; /* signatures, also abandoned ones: token_caller_config's */
+    struct dispatch_counters counters;
+    atomic_size_t sessions;
+    /* Obeys what the owner has asked for until now: no call may overtake that. */
+    void (*catch_up)(struct connection_place *place);
+    /* The connection is over and owns nothing any more but its memory, which is taken. */
+    void (*gone)(struct token_connection *connection);
+};
+
+/* Prepares the handles in the loop, which is initialised. */
+void connection_place_init(struct connection_place *place);
+/* Closes them; no connection may be left. */
+void connection_place_close(struct connection_place *place);
+
+/* Asked for by another thread, which waits. */
+struct connection_save {
+    int descriptor; /* -1: the connection was over before */
+    struct buffer state;
+};
+
+struct token_connection {
+    uv_poll_t poll;
+    int polled; /* UV_READABLE and UV_WRITABLE, as the loop knows it */
+    struct connection_place *place;
+    int descriptor;
+    pid_t pid;
+    struct dispatch dispatch;
+    struct buffer input;  /* received, but not yet acted on */
+    struct buffer output; /* what the peer has not taken yet */
+    bool has_version;     /* the first byte has come */
+    bool is_waiting;      /* for a signature */
+    bool is_ready;        /* in place->ready */
+    bool is_stalled;      /* in place->stalled */
+    bool is_ending;
+    uint64_t stalls_at_ms;
+    struct connection_save *save;
+    TAILQ_ENTRY(token_connection) ready, stalled;
+    /* For the server. */
+    struct token_server *server;
+    void (*closed)(void *user);
+    void *user;
+    bool is_gone;       /* place->gone has run */
+    bool is_close_seen; /* the owner's wish to close it has arrived */
+    bool is_released;   /* the owner has let go of it */
+    bool is_untold;     /* in the server's list of those whose owner must be told */
+    TAILQ_ENTRY(token_connection) all, owned, untold;
+};
+
+/* A connection that nobody serves yet; on any thread. caller and descriptor are taken. */
+struct token_connection *connection_new(struct connection_place *place, int descriptor, pid_t pid,
+                                        struct token_caller *caller);
+/* What connection_save gave, before connection_start; the caller has its view. On any thread.
+ * Errors: DataLoss. */
+int connection_restore(struct token_connection *connection, struct bytes state, struct error *err);
+/* Of one that was never started, or is gone. On any thread. */
+void connection_free(struct token_connection *connection);
+
+void connection_start(struct token_connection *connection);
+/* place->gone comes later, once the loop has let go. A signature under way is abandoned. */
+void connection_over(struct token_connection *connection);
+/* As connection_over, but after the call in hand, and descriptor and state go into the struct. */
+void connection_save(struct token_connection *connection, struct connection_save *save);

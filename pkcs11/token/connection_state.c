@@ -1,0 +1,53 @@
+#include "pkcs11/token/connection_state.h"
+
+enum { STATE_VERSION = 1 };
+enum { FLAG_HAS_VERSION = 1, FLAG_IS_INITIALIZED = 2, FLAG_IS_MODERN = 4 };
+/* A turn's replies and what is read behind them. */
+enum { STATE_BYTES_MAX = 4 * MESSAGE_FRAME_MAX };
+
+static void write_sized(struct buffer *state, const struct buffer *bytes)
+{
+    buffer_append_u32(state, (uint32_t)bytes->size);
+    buffer_append(state, bytes->data, bytes->size);
+}
+
+void connection_write_state(const struct token_connection *connection, struct buffer *ret_state)
+{
+    const struct dispatch *dispatch = &connection->dispatch;
+    int flags = (connection->has_version ? FLAG_HAS_VERSION : 0) |
+                (dispatch->is_initialized ? FLAG_IS_INITIALIZED : 0) |
+                (dispatch->is_modern ? FLAG_IS_MODERN : 0);
+    buffer_append_u8(ret_state, STATE_VERSION);
+    buffer_append_u8(ret_state, (uint8_t)flags);
+    write_sized(ret_state, &connection->input);
+    write_sized(ret_state, &connection->output);
+    token_caller_save(dispatch->caller, ret_state);
+}
+
+static void read_sized(struct reader *reader, size_t limit, struct buffer *ret_bytes)
+{
+    struct bytes bytes = reader_bytes(reader, reader_u32(reader));
+    reader->is_bad |= bytes.size > limit;
+    if (!reader->is_bad) {
+        buffer_append(ret_bytes, bytes.data, bytes.size);
+    }
+}
+
+int connection_restore(struct token_connection *connection, struct bytes state, struct error *err)
+{
+    struct reader reader = reader_of(state);
+    uint8_t version = reader_u8(&reader);
+    uint8_t flags = reader_u8(&reader);
+    read_sized(&reader, MESSAGE_FRAME_MAX, &connection->input);
+    read_sized(&reader, STATE_BYTES_MAX, &connection->output);
+    if (reader.is_bad || version != STATE_VERSION) {
+        return error_set(err, ERROR_DATA_LOSS,
+                         "restoring a PKCS#11 connection: its saved state cannot be read");
+    }
+    connection->has_version = flags & FLAG_HAS_VERSION;
+    connection->dispatch.is_initialized = flags & FLAG_IS_INITIALIZED;
+    connection->dispatch.is_modern = flags & FLAG_IS_MODERN;
+    TRY(token_caller_restore(connection->dispatch.caller, reader.rest, err));
+    dispatch_count_sessions(&connection->dispatch);
+    return 0;
+}

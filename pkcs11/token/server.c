@@ -1,0 +1,440 @@
+#include "pkcs11/token/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "lib/base/file.h"
+#include "lib/base/memory.h"
+#include "pkcs11/token/connection.h"
+
+/* How the thread tells the owner that connections are over. It may lie in the owner's mailbox when
+ * the server is freed, so it is freed by whoever has it last. */
+struct notice {
+    struct mailbox_message message;
+    struct token_server *server; /* NULL: freed */
+};
+
+/* Guarded by the lock: untold, is_notice_posted and the connections' is_released and is_untold. */
+struct token_server {
+    struct connection_place place;
+    pthread_t thread;
+    struct mailbox *mailbox; /* the thread's: commands and signatures */
+    atomic_size_t commands;  /* in the mailbox */
+    uv_poll_t mailbox_poll;
+    /* The thread's. */
+    struct connection_list all; /* served */
+    bool is_ending;
+    /* The owner's. */
+    struct connection_list owned; /* not closed by the owner yet */
+    struct mailbox *owner;
+    atomic_size_t connections;
+    pthread_mutex_t lock;
+    struct connection_list untold;
+    struct notice *notice;
+    bool is_notice_posted;
+};
+
+/* What the owner wants of the thread: in the order in which it was asked. */
+struct command {
+    struct mailbox_message message;
+    struct token_server *server;
+    void (*act)(struct command *command);
+    struct token_connection *connection;
+    struct token_view *view;
+};
+
+static void deliver_command(struct mailbox_message *message)
+{
+    struct command *command = container_of(message, struct command, message);
+    (void)atomic_fetch_sub(&command->server->commands, 1);
+    command->act(command);
+    free(command);
+}
+
+static void post_command(struct token_server *server, struct token_connection *connection,
+                         struct token_view *view, void (*act)(struct command *command))
+{
+    struct command *command = NEW(struct command);
+    *command = (struct command){
+        .message.deliver = deliver_command,
+        .server = server,
+        .act = act,
+        .connection = connection,
+        .view = view,
+    };
+    (void)atomic_fetch_add(&server->commands, 1);
+    mailbox_post(server->mailbox, &command->message);
+}
+
+/* A command that the owner waits for; on its stack. */
+struct request {
+    struct mailbox_message message;
+    struct token_server *server;
+    struct token_connection *connection;
+    struct connection_save save;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool is_done;
+};
+
+static void finish_request(struct request *request)
+{
+    (void)pthread_mutex_lock(&request->lock);
+    request->is_done = true;
+    (void)pthread_cond_signal(&request->changed);
+    (void)pthread_mutex_unlock(&request->lock);
+}
+
+static void run_request(struct request *request)
+{
+    (void)pthread_mutex_init(&request->lock, NULL);
+    (void)pthread_cond_init(&request->changed, NULL);
+    mailbox_post(request->server->mailbox, &request->message);
+    (void)pthread_mutex_lock(&request->lock);
+    while (!request->is_done) {
+        (void)pthread_cond_wait(&request->changed, &request->lock);
+    }
+    (void)pthread_mutex_unlock(&request->lock);
+    (void)pthread_cond_destroy(&request->changed);
+    (void)pthread_mutex_destroy(&request->lock);
+}
+
+/* The thread. */
+
+/* Once no connection is left, and no signature that would come to the mailbox. */
+static void end_thread(struct token_server *server)
+{
+    if (server->is_ending && TAILQ_EMPTY(&server->all) && server->place.under_way == 0 &&
+        !uv_is_closing((uv_handle_t *)&server->mailbox_poll)) {
+        uv_close((uv_handle_t *)&server->mailbox_poll, NULL);
+        connection_place_close(&server->place);
+    }
+}
+
+/* Owner's thread. A callback may close connections and free the server. */
+static void tell_owner(struct mailbox_message *message)
+{
+    struct notice *notice = container_of(message, struct notice, message);
+    while (notice->server) {
+        struct token_server *server = notice->server;
+        (void)pthread_mutex_lock(&server->lock);
+        struct token_connection *connection = TAILQ_FIRST(&server->untold);
+        if (connection) {
+            TAILQ_REMOVE(&server->untold, connection, untold);
+            connection->is_untold = false;
+        }
+        server->is_notice_posted = connection;
+        (void)pthread_mutex_unlock(&server->lock);
+        if (!connection) {
+            return;
+        }
+        connection->closed(connection->user);
+    }
+    free(notice);
+}
+
+static void connection_is_gone(struct token_connection *connection)
+{
+    struct token_server *server = connection->server;
+    TAILQ_REMOVE(&server->all, connection, all);
+    (void)atomic_fetch_sub(&server->connections, 1);
+    connection->is_gone = true;
+    (void)pthread_mutex_lock(&server->lock);
+    if (!connection->is_released && connection->closed) {
+        connection->is_untold = true;
+        TAILQ_INSERT_TAIL(&server->untold, connection, untold);
+        if (!server->is_notice_posted) {
+            server->is_notice_posted = true;
+            mailbox_post(server->owner, &server->notice->message);
+        }
+    }
+    (void)pthread_mutex_unlock(&server->lock);
+    if (connection->save) {
+        struct connection_save *save = connection->save;
+        connection_free(connection);
+        finish_request(container_of(save, struct request, save));
+    } else if (connection->is_close_seen) {
+        connection_free(connection);
+    }
+    end_thread(server);
+}
+
+static void act_adopt(struct command *command)
+{
+    struct token_connection *connection = command->connection;
+    TAILQ_INSERT_TAIL(&connection->server->all, connection, all);
+    connection_start(connection);
+}
+
+static void act_publish(struct command *command)
+{
+    if (!command->connection->is_gone) {
+        token_caller_set_view(command->connection->dispatch.caller, command->view);
+    }
+    if (command->view) {
+        token_view_unref(command->view);
+    }
+}
+
+static void act_close(struct command *command)
+{
+    struct token_connection *connection = command->connection;
+    if (connection->is_gone) {
+        connection_free(connection);
+        return;
+    }
+    connection->is_close_seen = true;
+    connection_over(connection);
+}
+
+static void deliver_save(struct mailbox_message *message)
+{
+    struct request *request = container_of(message, struct request, message);
+    if (request->connection->is_gone) {
+        connection_free(request->connection);
+        finish_request(request);
+        return;
+    }
+    connection_save(request->connection, &request->save);
+}
+
+static void deliver_end(struct mailbox_message *message)
+{
+    struct request *request = container_of(message, struct request, message);
+    struct token_server *server = request->server;
+    finish_request(request);
+    server->is_ending = true;
+    struct token_connection *connection;
+    TAILQ_FOREACH (connection, &server->all, all) {
+        connection_over(connection);
+    }
+    end_thread(server);
+}
+
+static void deliver(struct token_server *server)
+{
+    mailbox_deliver(server->mailbox);
+    end_thread(server);
+}
+
+static void on_mailbox(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    deliver(container_of(poll, struct token_server, mailbox_poll));
+}
+
+static void catch_up(struct connection_place *place)
+{
+    struct token_server *server = container_of(place, struct token_server, place);
+    if (atomic_load(&server->commands) > 0) {
+        deliver(server);
+    }
+}
+
+static void *run_thread(void *argument)
+{
+    struct token_server *server = argument;
+    (void)pthread_setname_np(pthread_self(), "pkcs11-token");
+    (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+/* The owner. */
+
+/* Signals are the owner's business. */
+static int start_thread(struct token_server *server)
+{
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&server->thread, NULL, run_thread, server);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+static void free_server(struct token_server *server)
+{
+    if (server->mailbox) {
+        mailbox_free(server->mailbox);
+    }
+    buffer_clear(&server->place.output);
+    (void)pthread_mutex_destroy(&server->lock);
+    free(server->notice);
+    free(server);
+}
+
+static int start(struct token_server *server, struct error *err)
+{
+    TRY(mailbox_new(&server->mailbox, err));
+    int rc = uv_loop_init(&server->place.loop);
+    if (rc != 0) {
+        return error_set_errno(err, -rc, "making the event loop of the PKCS#11 server");
+    }
+    connection_place_init(&server->place);
+    (void)uv_poll_init(&server->place.loop, &server->mailbox_poll,
+                       mailbox_descriptor(server->mailbox));
+    (void)uv_poll_start(&server->mailbox_poll, UV_READABLE, on_mailbox);
+    rc = start_thread(server);
+    if (rc != 0) {
+        server->is_ending = true;
+        end_thread(server);
+        (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
+        (void)uv_loop_close(&server->place.loop);
+        return error_set_errno(err, rc, "starting the thread of the PKCS#11 server");
+    }
+    return 0;
+}
+
+int token_server_new(const struct token_server_config *config, struct token_server **ret_server,
+                     struct error *err)
+{
+    struct token_server *server = NEW(struct token_server);
+    server->owner = config->mailbox;
+    server->place.gone = connection_is_gone;
+    server->place.catch_up = catch_up;
+    server->place.stall_ms = config->stall_ms;
+    TAILQ_INIT(&server->all);
+    TAILQ_INIT(&server->owned);
+    TAILQ_INIT(&server->untold);
+    (void)pthread_mutex_init(&server->lock, NULL);
+    server->notice = NEW(struct notice);
+    *server->notice = (struct notice){.message.deliver = tell_owner, .server = server};
+    if (start(server, err) < 0) {
+        free_server(server);
+        return -1;
+    }
+    *ret_server = server;
+    return 0;
+}
+
+void token_server_free(struct token_server *server)
+{
+    struct request request = {.message.deliver = deliver_end, .server = server};
+    run_request(&request);
+    (void)pthread_join(server->thread, NULL);
+    (void)uv_loop_close(&server->place.loop);
+    struct token_connection *connection;
+    while ((connection = TAILQ_FIRST(&server->owned))) {
+        TAILQ_REMOVE(&server->owned, connection, owned);
+        connection_free(connection);
+    }
+    if (server->is_notice_posted) {
+        take_ptr(server->notice)->server = NULL;
+    }
+    free_server(server);
+}
+
+/* From now on the kernel says for each message which process wrote it. */
+static int ask_for_credentials(int descriptor, struct error *err)
+{
+    const int on = 1;
+    if (setsockopt(descriptor, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0) {
+        return error_set_errno(err, errno, "asking for the credentials of a PKCS#11 client");
+    }
+    return 0;
+}
+
+static int make_connection(struct token_server *server,
+                           const struct token_connection_config *config, int *descriptor,
+                           struct token_connection **ret_connection, struct error *err)
+{
+    if (config->pid <= 0) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "serving a PKCS#11 connection: its process is not known");
+    }
+    TRY(ask_for_credentials(*descriptor, err));
+    const struct token_caller_config caller_config = {
+        .mailbox = server->mailbox,
+        .flow = config->flow,
+        .under_way = &server->place.under_way,
+    };
+    struct token_caller *caller = token_caller_new(&caller_config);
+    token_caller_set_view(caller, config->view);
+    struct token_connection *connection =
+        connection_new(&server->place, file_take(descriptor), config->pid, caller);
+    connection->server = server;
+    connection->closed = config->closed;
+    connection->user = config->user;
+    if (config->saved.size > 0 && connection_restore(connection, config->saved, err) < 0) {
+        connection_free(connection);
+        return -1;
+    }
+    *ret_connection = connection;
+    return 0;
+}
+
+int token_server_adopt(struct token_server *server, const struct token_connection_config *config,
+                       struct token_connection **ret_connection, struct error *err)
+{
+    _cleanup_(file_close_cleanup) int descriptor = config->descriptor;
+    struct token_connection *connection;
+    TRY(make_connection(server, config, &descriptor, &connection, err));
+    TAILQ_INSERT_TAIL(&server->owned, connection, owned);
+    (void)atomic_fetch_add(&server->connections, 1);
+    /* The connection may be over, but not freed, before this returns. */
+    *ret_connection = connection;
+    post_command(server, connection, NULL, act_adopt);
+    return 0;
+}
+
+void token_connection_publish(struct token_connection *connection, struct token_view *view)
+{
+    post_command(connection->server, connection, view ? token_view_ref(view) : NULL, act_publish);
+}
+
+/* The owner gives the connection up: it is not told any more that it is over. */
+static void release(struct token_connection *connection)
+{
+    struct token_server *server = connection->server;
+    TAILQ_REMOVE(&server->owned, connection, owned);
+    (void)pthread_mutex_lock(&server->lock);
+    connection->is_released = true;
+    if (connection->is_untold) {
+        TAILQ_REMOVE(&server->untold, connection, untold);
+        connection->is_untold = false;
+    }
+    (void)pthread_mutex_unlock(&server->lock);
+}
+
+int token_connection_save(struct token_connection *connection, int *ret_descriptor,
+                          struct buffer *ret_state, struct error *err)
+{
+    struct request request = {
+        .message.deliver = deliver_save,
+        .server = connection->server,
+        .connection = connection,
+        .save.descriptor = -1,
+    };
+    release(connection);
+    run_request(&request);
+    _cleanup_(buffer_clear) struct buffer state = request.save.state;
+    if (request.save.descriptor < 0) {
+        return error_set(err, ERROR_NOT_FOUND,
+                         "saving a PKCS#11 connection: its process has closed it");
+    }
+    buffer_append(ret_state, state.data, state.size);
+    *ret_descriptor = request.save.descriptor;
+    return 0;
+}
+
+void token_connection_close(struct token_connection *connection)
+{
+    release(connection);
+    post_command(connection->server, connection, NULL, act_close);
+}
+
+void token_server_counters(struct token_server *server, struct token_counters *ret_counters)
+{
+    struct connection_place *place = &server->place;
+    *ret_counters = (struct token_counters){
+        .connections = atomic_load(&server->connections),
+        .sessions = atomic_load(&place->sessions),
+        .calls = atomic_load(&place->counters.calls),
+        .signatures = atomic_load(&place->counters.signatures),
+        .refusals = atomic_load(&place->counters.refusals),
+    };
+}

@@ -1,0 +1,201 @@
+/* What a client sends over a connection of the token's socket: the version and then frames, acted
+ * on as the server does. Eight bytes, "OBJECT" and a number of two bytes, stand for the handle of
+ * one of the token's objects, as handles differ from run to run. */
+#include "tests/fuzz/fuzz.h"
+
+#include <openssl/x509.h>
+#include <poll.h>
+#include <string.h>
+
+#include "lib/base/memory.h"
+#include "pkcs11/memory/memory.h"
+#include "pkcs11/token/dispatch.h"
+
+enum { OBJECTS_MAX = 16, CALLS_MAX = 64, HANDLE_BYTES = 8, YEAR_S = 365 * 24 * 3600 };
+
+static const char marker[] = "OBJECT";
+
+/* Made once, for all inputs. */
+struct token {
+    struct keystore *keystore;
+    struct mailbox *mailbox;
+    struct token_view *view;
+    CK_OBJECT_HANDLE objects[OBJECTS_MAX];
+    size_t object_count;
+    size_t under_way;
+};
+
+struct run {
+    struct token *token;
+    struct dispatch dispatch;
+    struct dispatch_counters counters;
+    struct buffer output;
+    bool is_waiting;
+};
+
+static void must(bool is_true)
+{
+    if (!is_true) {
+        abort();
+    }
+}
+
+/* A certificate with the key, signed by another. */
+static void certify(struct key *key, struct buffer *ret_der)
+{
+    EVP_PKEY *ca = EVP_EC_gen("P-256");
+    const uint8_t *at = key_public_der(key).data;
+    EVP_PKEY *public = d2i_PUBKEY(NULL, &at, (long)key_public_der(key).size);
+    X509 *certificate = X509_new();
+    uint8_t *der = NULL;
+    must(ca && public && ASN1_INTEGER_set(X509_get_serialNumber(certificate), 7) == 1 &&
+         X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
+                                    (const uint8_t *)"fuzz", -1, -1, 0) == 1 &&
+         X509_gmtime_adj(X509_getm_notBefore(certificate), 0) &&
+         X509_gmtime_adj(X509_getm_notAfter(certificate), YEAR_S) &&
+         X509_set_pubkey(certificate, public) == 1 && X509_sign(certificate, ca, EVP_sha256()) > 0);
+    int size = i2d_X509(certificate, &der);
+    must(size > 0);
+    buffer_append(ret_der, der, (size_t)size);
+    OPENSSL_free(der);
+    X509_free(certificate);
+    EVP_PKEY_free(public);
+    EVP_PKEY_free(ca);
+}
+
+static struct token_generation *make_generation(struct token *token, enum key_type type)
+{
+    struct key *key = NULL;
+    struct token_generation *generation = NULL;
+    _cleanup_(buffer_clear) struct buffer der = {0};
+    must(keystore_key_generate(token->keystore, type, NULL, KEYSTORE_PRIORITY_ISSUE, &key, NULL) ==
+         0);
+    certify(key, &der);
+    const struct token_generation_config config = {.label = key_type_name(type),
+                                                   .key = key,
+                                                   .chain = buffer_bytes(&der),
+                                                   .expires_at_s = INT64_MAX};
+    must(token_generation_new(&config, &generation, NULL) == 0);
+    key_unref(key);
+    return generation;
+}
+
+static struct token_caller *new_caller(struct token *token)
+{
+    const struct token_caller_config config = {
+        .mailbox = token->mailbox, .flow = 1, .under_way = &token->under_way};
+    struct token_caller *caller = token_caller_new(&config);
+    token_caller_set_view(caller, token->view);
+    return caller;
+}
+
+static void list_objects(struct token *token)
+{
+    CK_SESSION_HANDLE session;
+    struct token_caller *caller = new_caller(token);
+    must(token_open_session(caller, TOKEN_SLOT_ID, CKF_SERIAL_SESSION, &session) == CKR_OK);
+    must(token_find_init(caller, session, NULL, 0) == CKR_OK);
+    must(token_find(caller, session, token->objects, OBJECTS_MAX, &token->object_count) == CKR_OK);
+    token_caller_free(caller);
+}
+
+static struct token *the_token(void)
+{
+    static struct token token;
+    if (token.view) {
+        return &token;
+    }
+    const struct keystore_config config = {.name = "memory", .driver = &keystore_driver_memory};
+    must(secret_init(NULL) == 0);
+    must(keystore_new(&config, &token.keystore, NULL) == 0);
+    must(mailbox_new(&token.mailbox, NULL) == 0);
+    struct token_generation *generations[] = {make_generation(&token, KEY_TYPE_EC_P256),
+                                              make_generation(&token, KEY_TYPE_RSA_2048)};
+    token.view = token_view_new(generations, 2, NULL, 0, NULL);
+    token_generation_unref(generations[0]);
+    token_generation_unref(generations[1]);
+    list_objects(&token);
+    return &token;
+}
+
+static void put_handles(const struct token *token, uint8_t *bytes, size_t size)
+{
+    size_t text_size = strlen(marker);
+    for (size_t i = 0; i + HANDLE_BYTES <= size; i++) {
+        if (memcmp(bytes + i, marker, text_size) == 0) {
+            size_t number = bytes[i + text_size + 1];
+            CK_OBJECT_HANDLE handle = token->objects[number % token->object_count];
+            for (size_t j = 0; j < HANDLE_BYTES; j++) {
+                bytes[i + j] = (uint8_t)(handle >> (8 * (HANDLE_BYTES - 1 - j)));
+            }
+        }
+    }
+}
+
+static void on_signed(void *user, CK_RV rv, struct bytes signature)
+{
+    struct run *run = user;
+    run->is_waiting = false;
+    dispatch_finish(&run->dispatch, rv, signature, &run->output);
+}
+
+static void deliver(struct token *token)
+{
+    struct pollfd readable = {.fd = mailbox_descriptor(token->mailbox), .events = POLLIN};
+    must(poll(&readable, 1, -1) == 1);
+    mailbox_deliver(token->mailbox);
+}
+
+/* One whole frame has come back, within the limits. */
+static void check_reply(const struct buffer *output)
+{
+    struct message_frame frame;
+    must(message_read_frame(buffer_bytes(output), &frame) == MESSAGE_FRAME_COMPLETE);
+    must(frame.size == output->size);
+}
+
+static void serve(struct run *run, struct reader *input)
+{
+    for (int calls = 0; calls < CALLS_MAX; calls++) {
+        struct message_frame frame;
+        if (message_read_frame(input->rest, &frame) != MESSAGE_FRAME_COMPLETE) {
+            return;
+        }
+        (void)reader_bytes(input, frame.size);
+        buffer_reset(&run->output);
+        enum dispatch_result result = dispatch_run(&run->dispatch, &frame, &run->output);
+        run->is_waiting = result == DISPATCH_WAITS;
+        while (run->is_waiting) {
+            deliver(run->token);
+        }
+        if (result == DISPATCH_MALFORMED) {
+            return;
+        }
+        check_reply(&run->output);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct run run = {.token = the_token()};
+    _cleanup_(free_cleanup) uint8_t *bytes = memory_new(size);
+    if (size > 0) {
+        memcpy(bytes, data, size);
+    }
+    put_handles(run.token, bytes, size);
+    struct reader input = reader_of((struct bytes){bytes, size});
+    run.dispatch = (struct dispatch){
+        .caller = new_caller(run.token),
+        .counters = &run.counters,
+        .is_modern = reader_u8(&input) > 0,
+        .is_signed = on_signed,
+        .user = &run,
+    };
+    serve(&run, &input);
+    token_caller_free(run.dispatch.caller);
+    while (run.token->under_way > 0) {
+        deliver(run.token);
+    }
+    buffer_clear(&run.output);
+    return 0;
+}
