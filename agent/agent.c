@@ -2,9 +2,9 @@
 
 #include <string.h>
 
+#include "agent/handover.h"
 #include "agent/process.h"
 #include "agent/reload.h"
-#include "agent/service_manager.h"
 #include "agent/state.h"
 #include "agent/trim.h"
 #include "lib/base/file.h"
@@ -127,6 +127,17 @@ static void api_stopped(void *user)
     }
 }
 
+static void tokens_stopped(void *user)
+{
+    struct agent *agent = user;
+    agent->tokens = NULL;
+    if (agent->api) {
+        api_stop(agent->api, api_stopped, agent);
+    } else {
+        api_stopped(agent);
+    }
+}
+
 static void agent_stop(struct agent *agent)
 {
     if (agent->is_stopping) {
@@ -137,10 +148,12 @@ static void agent_stop(struct agent *agent)
     service_manager_notify("STOPPING=1\nSTATUS=Stopping");
     listener_close(&agent->api_socket);
     listener_close(&agent->admin_socket);
-    if (agent->api) {
-        api_stop(agent->api, api_stopped, agent);
+    listener_close(&agent->pkcs11_socket);
+    if (agent->tokens) {
+        handover_leave(agent);
+        tokens_stop(agent->tokens, tokens_stopped, agent);
     } else {
-        api_stopped(agent);
+        tokens_stopped(agent);
     }
 }
 
@@ -152,6 +165,7 @@ static void agent_clear(struct agent *agent)
     if (uv_loop_close(&agent->loop) < 0) {
         log_error("the event loop still has something open; this is a bug");
     }
+    passed_descriptors_clear(&agent->passed);
     file_close_cleanup(&agent->run_lock);
     file_close_cleanup(&agent->data_lock);
 }
@@ -162,8 +176,10 @@ int agent_run(const struct config *config, struct error *err)
         .config = config,
         .data_lock = -1,
         .run_lock = -1,
+        .passed = {.api = -1, .admin = -1, .pkcs11 = -1},
         .api_socket = {.descriptor = -1},
         .admin_socket = {.descriptor = -1},
+        .pkcs11_socket = {.descriptor = -1},
     };
     log_set_level(config->log_level);
     process_prepare(&agent.descriptor_limit);

@@ -1,6 +1,6 @@
+#include "agent/handover.h"
 #include "agent/issuer/embedded.h"
 #include "agent/lock.h"
-#include "agent/service_manager.h"
 #include "agent/state.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
@@ -109,11 +109,12 @@ static int open_socket(struct agent *agent, const char *name, mode_t mode, int p
 
 static int open_sockets(struct agent *agent, struct error *err)
 {
-    int passed_api = -1;
-    int passed_admin = -1;
-    TRY(service_manager_listeners(&passed_api, &passed_admin, err));
-    TRY(open_socket(agent, "api.sock", 0777, passed_api, &agent->api_socket, err));
-    TRY(open_socket(agent, "admin.sock", 0600, passed_admin, &agent->admin_socket, err));
+    struct passed_descriptors *passed = &agent->passed;
+    TRY(open_socket(agent, "api.sock", 0777, file_take(&passed->api), &agent->api_socket, err));
+    TRY(open_socket(agent, "admin.sock", 0600, file_take(&passed->admin), &agent->admin_socket,
+                    err));
+    TRY(open_socket(agent, "pkcs11.sock", 0777, file_take(&passed->pkcs11), &agent->pkcs11_socket,
+                    err));
     return 0;
 }
 
@@ -138,11 +139,23 @@ static int start_api(struct agent *agent, struct error *err)
     return api_serve_admin(agent->api, file_take(&agent->admin_socket.descriptor), err);
 }
 
+static int start_tokens(struct agent *agent, struct error *err)
+{
+    const struct tokens_config wanted = {
+        .manager = agent->manager,
+        .attestor = agent->attestor,
+        .accounts = api_accounts(agent->api),
+    };
+    return tokens_new(&agent->loop, &wanted, file_take(&agent->pkcs11_socket.descriptor),
+                      &agent->tokens, err);
+}
+
 int agent_start(struct agent *agent, struct error *err)
 {
     const struct config *config = agent->config;
     log_info("signetd " SIGNET_VERSION " starting config=%s trust_domain=%s", config->path,
              config->trust_domain);
+    TRY(service_manager_receive(&agent->passed, err));
     TRY(claim_folders(agent, err));
     TRY(keystores_new(&agent->loop, config, keystore_changed, agent, &agent->keystores, err));
     agent_watch_signals(agent);
@@ -151,6 +164,8 @@ int agent_start(struct agent *agent, struct error *err)
     TRY(start_manager(agent, err));
     TRY(open_sockets(agent, err));
     TRY(start_api(agent, err));
+    TRY(start_tokens(agent, err));
+    handover_take(agent);
     service_manager_watchdog(&agent->loop, &agent->watchdog, &agent->is_watchdog_open);
     return 0;
 }

@@ -5,6 +5,8 @@
 #include "agent/api/api.h"
 #include "agent/keystores.h"
 #include "agent/listener.h"
+#include "agent/service_manager.h"
+#include "agent/token/tokens.h"
 
 struct agent {
     const struct config *config;
@@ -16,7 +18,9 @@ struct agent {
     struct manager *manager;
     struct attestor *attestor;
     struct api *api;
-    struct listener api_socket, admin_socket;
+    struct tokens *tokens;
+    struct passed_descriptors passed;
+    struct listener api_socket, admin_socket, pkcs11_socket;
     uv_signal_t signals[3];
     size_t signal_count;
     uv_timer_t watchdog;

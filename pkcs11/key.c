@@ -15,7 +15,7 @@ static struct key *key_new(struct keystore *keystore, struct driver_key *driver_
     key->driver_key = driver_key;
     (void)SHA256(driver_key->spki.data, driver_key->spki.size, hash);
     memcpy(key->id, hash, sizeof(key->id));
-    if (driver_key->is_lasting) {
+    if (driver_key->is_lasting || keystore->driver->has_keys_in_references) {
         keystore->driver->key_reference(keystore->driver_state, driver_key, &key->reference);
     }
     (void)atomic_fetch_add(&keystore->keys, 1);

@@ -121,7 +121,8 @@ int keystore_key_generate(struct keystore *keystore, enum key_type type, const u
                           enum keystore_priority priority, struct key **ret_key, struct error *err);
 
 /* What to store of a lasting key in order to open it again: for a TPM the wrapped blob, for PKCS#11
- * the id. Contains no secret that is of use without the hardware. */
+ * the id. Contains no secret that is of use without the hardware. Empty: nobody can open this key
+ * again. An ephemeral key that has one can be opened with any id. */
 void key_reference(const struct key *key, struct buffer *ret_reference);
 /* Opens a lasting key. Blocks. NotFound: the hardware no longer has it (or the TPM was cleared or
  * replaced). */

@@ -61,12 +61,12 @@ static void keys_add(void *user, struct svid_x509 *svid)
     key->id = text_hex((struct bytes){svid->key_id, KEY_ID_BYTES});
     key->spiffe_id = svid->entry->spiffe_id;
     key->protection = (char *)key_protection_name(svid->protection);
-    key->created_at = svid->not_before_s;
+    key->created_at = svid->issued_at_s;
+    key->type = (char *)key_type_name(svid->key_type);
     key->expires_at = svid->expires_at_s;
     key->serial = svid->serial;
     if (svid->key) {
         key->keystore = (char *)keystore_name(key_keystore(svid->key));
-        key->type = (char *)key_type_name(key_type(svid->key));
         key->uses = key_uses(svid->key);
     }
 }

@@ -123,6 +123,11 @@ static void server_stopped(void *user)
     finish_stopping(api);
 }
 
+struct accounts *api_accounts(struct api *api)
+{
+    return &api->accounts;
+}
+
 void api_stop(struct api *api, void (*stopped)(void *user), void *user)
 {
     struct error status;

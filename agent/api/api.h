@@ -7,6 +7,7 @@
 #include "agent/svid/manager.h"
 #include "agent/workload/attest.h"
 
+struct accounts; /* account.h */
 struct api;
 
 /* What was read again. */
@@ -35,5 +36,7 @@ struct api *api_new(uv_loop_t *loop, const struct api_config *config);
 /* Begins to serve on a listening unix socket, which is taken. Once each. */
 int api_serve_workloads(struct api *api, int listener, struct error *err);
 int api_serve_admin(struct api *api, int listener, struct error *err);
+/* Who is connected; for others that share the limits. */
+struct accounts *api_accounts(struct api *api);
 /* Ends all calls with Unavailable, waits for work in hand, then calls stopped; the api is freed. */
 void api_stop(struct api *api, void (*stopped)(void *user), void *user);

@@ -157,11 +157,17 @@ bool groups_settle(struct manager *manager)
     return is_any;
 }
 
+static bool is_overdue(const struct identity *identity)
+{
+    return identity->issuance && issuance_is_overdue(identity->issuance);
+}
+
 /* All SVIDs that are there, in order; and whether that is all that will come for now. */
 static void collect(struct group *group)
 {
     struct svid_x509 **svids = memory_new_array(group->count, sizeof(struct svid_x509 *));
     size_t found = 0;
+    bool is_any_overdue = false;
     group->is_settled = true;
     group->valid_until_s = INT64_MAX;
     for (size_t i = 0; i < group->count; i++) {
@@ -170,9 +176,14 @@ static void collect(struct group *group)
             svids[found++] = identity->svid;
             group->valid_until_s =
                 MIN(group->valid_until_s, identity->svid->expires_at_s - TIMING_EXPIRY_MARGIN_S);
+        } else if (identity->failures == 0 && is_overdue(identity)) {
+            is_any_overdue = true;
         } else if (identity->failures == 0) {
             group->is_settled = false;
         }
+    }
+    if (found == 0 && is_any_overdue) {
+        group->is_settled = false; /* nothing to go on with: it may come yet */
     }
     if (found > 0 || group->count == 0) {
         group->set = identity_set_new(svids, found, group->manager->bundle);

@@ -29,7 +29,8 @@ struct group {
     struct identity_set *set;
     int64_t valid_until_s;
     bool is_stale, is_queued;
-    bool is_settled; /* each identity has its SVID or has failed to get it */
+    /* Each identity has its SVID, has failed to get it, or is overdue while others are there. */
+    bool is_settled;
     TAILQ_ENTRY(group) queue;
 };
 
@@ -50,7 +51,7 @@ void group_leave(struct group *group, struct profile *profile);
 /* A caller has come for its identities. */
 void group_use(struct group *group);
 
-/* Another SVID, or none, or the first failure to get one. */
+/* Another SVID, or none, or the first failure to get one, or it is overdue. */
 void groups_identity_changed(struct identity *identity);
 /* All sets: the bundle has changed. */
 void groups_bundle_changed(struct manager *manager);

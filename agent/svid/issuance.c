@@ -10,9 +10,11 @@ struct issuance {
     struct entry *entry;
     bool is_urgent;
     enum stage stage;
-    issuance_done *done; /* NULL: abandoned */
+    const struct issuance_user *operations; /* NULL: abandoned */
     void *user;
     TAILQ_ENTRY(issuance) link; /* while queued */
+    bool has_place, is_overdue;
+    struct timer overdue;
     struct key_wait wait;
     struct key_material material;
     struct x509_request request;
@@ -23,8 +25,44 @@ static void set_pump(struct issuances *issuances)
     timer_set(issuances->timers, &issuances->pump, timer_heap_now_ms(issuances->timers));
 }
 
+static void take_place(struct issuance *issuance)
+{
+    if (!issuance->has_place) {
+        issuance->has_place = true;
+        issuance->issuances->place_counts[issuance->is_urgent]++;
+    }
+}
+
+static void leave_place(struct issuance *issuance)
+{
+    if (issuance->has_place) {
+        issuance->has_place = false;
+        issuance->issuances->place_counts[issuance->is_urgent]--;
+        set_pump(issuance->issuances);
+    }
+}
+
+static void set_overdue(struct issuance *issuance)
+{
+    struct timer_heap *timers = issuance->issuances->timers;
+    timer_set(timers, &issuance->overdue, timer_heap_now_ms(timers) + ISSUANCE_OVERDUE_MS);
+}
+
+static void on_overdue(struct timer *timer)
+{
+    struct issuance *issuance = container_of(timer, struct issuance, overdue);
+    if (issuance->stage == STAGE_KEY) {
+        leave_place(issuance);
+    }
+    if (!issuance->is_overdue && issuance->operations) {
+        issuance->is_overdue = true;
+        issuance->operations->overdue(issuance->user);
+    }
+}
+
 static void free_issuance(struct issuance *issuance)
 {
+    timer_cancel(issuance->issuances->timers, &issuance->overdue);
     key_material_clear(&issuance->material);
     buffer_clear(&issuance->request.chain);
     free(issuance->request.serial);
@@ -37,9 +75,9 @@ static void finish(struct issuance *issuance, struct svid_x509 *svid, const stru
 {
     struct issuances *issuances = issuance->issuances;
     issuances->in_hand_counts[issuance->is_urgent]--;
-    set_pump(issuances);
-    if (issuance->done) {
-        issuance->done(issuance->user, svid, failure);
+    leave_place(issuance);
+    if (issuance->operations) {
+        issuance->operations->done(issuance->user, svid, failure);
     } else if (svid) {
         svid_x509_unref(svid);
     }
@@ -52,8 +90,9 @@ static void on_issued(struct x509_request *request, const struct error *failure)
     struct issuance *issuance = container_of(request, struct issuance, request);
     struct svid_x509 *svid = NULL;
     if (!failure) {
-        svid =
-            svid_x509_new(issuance->entry, issuance->plan.protection, &issuance->material, request);
+        svid = svid_x509_new(issuance->entry, &issuance->plan,
+                             timer_heap_now_s(issuance->issuances->timers), &issuance->material,
+                             request);
     }
     finish(issuance, svid, failure);
 }
@@ -68,6 +107,7 @@ static void on_key(struct key_wait *wait, struct key_material *material,
         return;
     }
     bool is_delivered = issuance->plan.protection == KEY_PROTECTION_DELIVERED;
+    take_place(issuance);
     issuance->stage = STAGE_ISSUER;
     issuance->material = *material;
     *material = (struct key_material){0};
@@ -88,6 +128,8 @@ static void begin_first(struct issuances *issuances, bool is_urgent)
     TAILQ_REMOVE(&issuances->queues[is_urgent], issuance, link);
     issuances->queued_counts[is_urgent]--;
     issuances->in_hand_counts[is_urgent]++;
+    take_place(issuance);
+    set_overdue(issuance);
     issuance->stage = STAGE_KEY;
     issuance->wait = (struct key_wait){.is_urgent = is_urgent, .done = on_key};
     key_shelf_take(issuance->plan.shelf, &issuance->wait);
@@ -99,7 +141,7 @@ static void pump(struct timer *timer)
     struct issuances *issuances = container_of(timer, struct issuances, pump);
     for (int is_urgent = 1; is_urgent >= 0; is_urgent--) {
         while (issuances->queued_counts[is_urgent] > 0 &&
-               issuances->in_hand_counts[is_urgent] < limits[is_urgent]) {
+               issuances->place_counts[is_urgent] < limits[is_urgent]) {
             begin_first(issuances, is_urgent);
         }
     }
@@ -134,18 +176,25 @@ static void dequeue(struct issuance *issuance)
 }
 
 struct issuance *issuance_start(struct issuances *issuances, struct entry *entry,
-                                const struct plan *plan, bool is_urgent, issuance_done *done,
-                                void *user)
+                                const struct plan *plan, bool is_urgent,
+                                const struct issuance_user *operations, void *user)
 {
     struct issuance *issuance = NEW(struct issuance);
     issuance->issuances = issuances;
     issuance->plan = *plan;
     issuance->entry = entry_ref(entry);
     issuance->is_urgent = is_urgent;
-    issuance->done = done;
+    issuance->operations = operations;
     issuance->user = user;
+    issuance->overdue.fire = on_overdue;
+    set_overdue(issuance);
     enqueue(issuance);
     return issuance;
+}
+
+bool issuance_is_overdue(const struct issuance *issuance)
+{
+    return issuance->is_overdue;
 }
 
 bool issuance_is_urgent(const struct issuance *issuance)
@@ -165,9 +214,12 @@ bool issuance_hurry(struct issuance *issuance)
         enqueue(issuance);
         return true;
     }
+    leave_place(issuance);
     issuances->in_hand_counts[false]--;
     issuances->in_hand_counts[true]++;
     issuance->is_urgent = true;
+    take_place(issuance);
+    set_overdue(issuance);
     /* Last: it may come at once, and even end the issuance. */
     key_wait_hurry(&issuance->wait);
     return true;
@@ -175,7 +227,7 @@ bool issuance_hurry(struct issuance *issuance)
 
 void issuance_abandon(struct issuance *issuance)
 {
-    issuance->done = NULL;
+    issuance->operations = NULL;
     if (issuance->stage == STAGE_QUEUED) {
         dequeue(issuance);
         free_issuance(issuance);
@@ -183,7 +235,7 @@ void issuance_abandon(struct issuance *issuance)
         struct issuances *issuances = issuance->issuances;
         key_wait_cancel(&issuance->wait);
         issuances->in_hand_counts[issuance->is_urgent]--;
-        set_pump(issuances);
+        leave_place(issuance);
         free_issuance(issuance);
     }
 }

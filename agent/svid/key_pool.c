@@ -246,6 +246,11 @@ struct key_shelf *key_pool_shelf(struct key_pool *pool, struct keystore *keystor
     return shelf;
 }
 
+enum key_type key_shelf_type(const struct key_shelf *shelf)
+{
+    return shelf->type;
+}
+
 struct keystore *key_shelf_keystore(const struct key_shelf *shelf)
 {
     return shelf->keystore;

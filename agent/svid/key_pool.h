@@ -39,6 +39,7 @@ struct key_pool *key_pool_new(struct timer_heap *timers, struct mailbox *mailbox
 struct key_shelf *key_pool_shelf(struct key_pool *pool, struct keystore *keystore,
                                  enum key_type type, bool is_delivered);
 struct keystore *key_shelf_keystore(const struct key_shelf *shelf);
+enum key_type key_shelf_type(const struct key_shelf *shelf);
 /* In use as often as it was not released: keys are made ready ahead. */
 void key_shelf_use(struct key_shelf *shelf);
 void key_shelf_release(struct key_shelf *shelf);

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "agent/svid/entries.h"
+#include "agent/svid/record.h"
 #include "agent/svid/renewal.h"
 #include "agent/svid/state.h"
+#include "lib/base/log.h"
 #include "lib/base/memory.h"
 
 void manager_enter(struct manager *manager)
@@ -238,6 +240,35 @@ void manager_keystore_changed(struct manager *manager, struct keystore *keystore
         identity_keystore_changed(identity, keystore, status.state == KEYSTORE_STATE_READY);
     }
     manager_leave(manager);
+}
+
+void manager_restore(struct manager *manager, struct bytes records)
+{
+    struct reader reader = reader_of(records);
+    struct error err;
+    size_t restored = 0;
+    manager_enter(manager);
+    while (!reader_is_done(&reader)) {
+        struct svid_record record = {0};
+        if (record_read(&reader, manager->keystores, manager->keystore_count, &record, &err) == 0) {
+            struct identity *identity = NULL;
+            HASH_FIND_STR(manager->identities, record.entry_id, identity);
+            if (identity && strcmp(identity->entry->spiffe_id, record.spiffe_id) == 0) {
+                renewal_restore(identity, take_ptr(record.svid));
+                restored++;
+            }
+            svid_record_clear(&record);
+            continue;
+        }
+        log_warning("an SVID of before the restart is not continued: %s", err.text);
+        if (err.code != ERROR_NOT_FOUND) {
+            break;
+        }
+    }
+    manager_leave(manager);
+    if (restored > 0) {
+        log_info("X.509-SVIDs of before the restart serve on count=%zu", restored);
+    }
 }
 
 void manager_stop(struct manager *manager, void (*stopped)(void *user), void *user)

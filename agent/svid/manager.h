@@ -4,6 +4,7 @@
 
 #include "agent/issuer/issuer.h"
 #include "agent/policy/rule.h"
+#include "pkcs11/token/view.h"
 
 struct manager;
 
@@ -12,16 +13,22 @@ struct svid_x509 {
     unsigned references;
     struct entry *entry;
     enum key_protection protection;
+    enum key_type key_type;
     struct key *key;     /* hardware and guarded */
     struct secret pkcs8; /* delivered: PKCS#8 DER */
     uint8_t key_id[KEY_ID_BYTES];
     struct buffer chain;
     char *serial;
+    int64_t issued_at_s; /* by this host's clock; not_before_s lies before it */
     int64_t not_before_s, expires_at_s;
+    /* The one that this one replaced, where its key stays on the token until it expires. */
+    struct svid_x509 *previous;
+    struct token_generation *generation; /* its objects on the token; NULL until asked for */
 };
 
 struct svid_x509 *svid_x509_ref(struct svid_x509 *svid);
 void svid_x509_unref(struct svid_x509 *svid);
+size_t svid_x509_previous_count(const struct svid_x509 *svid);
 /* "pkcs11:token=signet;object=PATH;id=%..;type=private": the key on the token that workloads see;
  * the caller frees it. */
 char *svid_x509_key_uri(const struct svid_x509 *svid);
@@ -38,6 +45,7 @@ struct identity_set {
     /* The API's encodings of this set, made at most once each; freed with free_encoding. */
     void *encodings[IDENTITY_SET_ENCODINGS];
     void (*free_encoding)(void *encoding);
+    struct token_view *token_view; /* the same on the PKCS#11 token; NULL until asked for */
 };
 struct identity_set *identity_set_ref(struct identity_set *set);
 void identity_set_unref(struct identity_set *set);
@@ -68,6 +76,10 @@ int manager_start(struct manager *manager, struct error *err);
  * want better protected, is withdrawn before the return; what they want kept elsewhere or of
  * another key type serves until the next is there. */
 void manager_set_rules(struct manager *manager, struct rules *rules);
+/* SVIDs that manager_each_svid told an earlier process of the agent, as record_append (record.h) wrote
+ * them: those that entries and rules still want serve on. After manager_start, before anybody
+ * subscribes; opens keys, which blocks. */
+void manager_restore(struct manager *manager, struct bytes records);
 /* No subscription may be left. Waits for work in hand, then calls stopped; the manager is freed.
  * Stop the issuer within stopped: from then on there is nobody to listen to it. */
 void manager_stop(struct manager *manager, void (*stopped)(void *user), void *user);
@@ -76,7 +88,8 @@ void manager_keystore_changed(struct manager *manager, struct keystore *keystore
 
 struct subscription;
 /* Tells about the identities to which the selectors (sorted, copied) entitle: at once when all are
- * there (before the return), else when they have been issued; then at each change (renewal, entry
+ * there (before the return), else when they have been issued, without those that take longer than
+ * ISSUANCE_OVERDUE_MS (issuance.h) if there are others; then at each change (renewal, entry
  * added, changed or removed, bundle changed). A set of count 0 means: no identity. failure is set
  * instead when none could be issued for now (Unavailable); it is retried, and told again when it
  * works. The set is borrowed. `changed` may call subscription_free, also within its first call.

@@ -170,7 +170,7 @@ static void note_issued(struct identity *identity, struct svid_x509 *svid)
         svid->entry = entry_ref(identity->entry);
     }
     if (identity->svid) {
-        svid_x509_unref(identity->svid);
+        svid_x509_keep_previous(svid, identity->svid, now_s(identity));
     }
     identity->svid = svid;
     identity->received_s = now_s(identity);
@@ -184,6 +184,28 @@ static void note_issued(struct identity *identity, struct svid_x509 *svid)
               identity->entry->spiffe_id, identity->entry->id, svid->serial ? svid->serial : "",
               (long long)svid->expires_at_s);
     groups_identity_changed(identity);
+}
+
+void renewal_restore(struct identity *identity, struct svid_x509 *svid)
+{
+    const struct plan *plan = &identity->plan;
+    if (identity->svid || identity_is_denied(identity) || plan->protection != svid->protection ||
+        key_shelf_keystore(plan->shelf) != key_keystore(svid->key) ||
+        key_shelf_type(plan->shelf) != key_type(svid->key) ||
+        svid->expires_at_s - TIMING_EXPIRY_MARGIN_S <= now_s(identity)) {
+        svid_x509_unref(svid);
+        return;
+    }
+    if (identity->issuance) {
+        issuance_abandon(take_ptr(identity->issuance));
+    }
+    svid_x509_set_entry(svid, identity->entry);
+    identity->svid = svid;
+    identity->received_s = now_s(identity);
+    identity->received_ms = identity->used_ms = now_ms(identity);
+    identity->renew_at_s = timing_renew_at_s(identity->received_s, svid->expires_at_s);
+    groups_identity_changed(identity);
+    renewal_touch(identity);
 }
 
 static void on_issuance_done(void *user, struct svid_x509 *svid, const struct error *failure)
@@ -206,8 +228,20 @@ static void on_issuance_done(void *user, struct svid_x509 *svid, const struct er
     manager_leave(manager);
 }
 
+static void on_issuance_overdue(void *user)
+{
+    struct identity *identity = user;
+    struct manager *manager = identity->manager;
+    manager_enter(manager);
+    if (!identity->svid) {
+        groups_identity_changed(identity);
+    }
+    manager_leave(manager);
+}
+
 static void issue(struct identity *identity)
 {
+    static const struct issuance_user operations = {on_issuance_done, on_issuance_overdue};
     bool urgent = is_urgent(identity);
     if (identity->issuance && urgent && !issuance_is_urgent(identity->issuance) &&
         !issuance_hurry(identity->issuance)) {
@@ -215,7 +249,7 @@ static void issue(struct identity *identity)
     }
     if (!identity->issuance && now_ms(identity) >= identity->retry_at_ms) {
         identity->issuance = issuance_start(&identity->manager->issuances, identity->entry,
-                                            &identity->plan, urgent, on_issuance_done, identity);
+                                            &identity->plan, urgent, &operations, identity);
     }
 }
 

@@ -6,6 +6,10 @@
 #include "agent/spiffe_id.h"
 #include "lib/base/memory.h"
 
+/* Generations before the newest that stay usable: they live as long as a certificate, half of which
+ * a generation serves; more are there only where entries change often. */
+enum { PREVIOUS_MAX = 8 };
+
 static void find_key_id(struct bytes public_key, uint8_t ret_id[KEY_ID_BYTES])
 {
     uint8_t digest[EVP_MAX_MD_SIZE];
@@ -15,18 +19,20 @@ static void find_key_id(struct bytes public_key, uint8_t ret_id[KEY_ID_BYTES])
     memcpy(ret_id, digest, KEY_ID_BYTES);
 }
 
-struct svid_x509 *svid_x509_new(struct entry *entry, enum key_protection protection,
+struct svid_x509 *svid_x509_new(struct entry *entry, const struct plan *plan, int64_t now_s,
                                 struct key_material *material, struct x509_request *request)
 {
     struct svid_x509 *svid = NEW(struct svid_x509);
     *svid = (struct svid_x509){
         .references = 1,
         .entry = entry_ref(entry),
-        .protection = protection,
+        .protection = plan->protection,
+        .key_type = key_shelf_type(plan->shelf),
         .key = take_ptr(material->key),
         .pkcs8 = material->pkcs8,
         .chain = request->chain,
         .serial = take_ptr(request->serial),
+        .issued_at_s = now_s,
         .not_before_s = request->not_before_s,
         .expires_at_s = request->expires_at_s,
     };
@@ -35,6 +41,36 @@ struct svid_x509 *svid_x509_new(struct entry *entry, enum key_protection protect
     find_key_id(key_material_public(svid->key, &material->spki), svid->key_id);
     key_material_clear(material);
     return svid;
+}
+
+struct svid_x509 *svid_x509_restore(struct key *key, struct bytes chain, char *serial,
+                                    int64_t not_before_s, int64_t expires_at_s)
+{
+    struct svid_x509 *svid = NEW(struct svid_x509);
+    *svid = (struct svid_x509){
+        .references = 1,
+        .protection = keystore_protection(key_keystore(key)),
+        .key_type = key_type(key),
+        .key = key,
+        .serial = serial,
+        .issued_at_s = not_before_s,
+        .not_before_s = not_before_s,
+        .expires_at_s = expires_at_s,
+    };
+    buffer_append(&svid->chain, chain.data, chain.size);
+    memcpy(svid->key_id, key_id(key), KEY_ID_BYTES);
+    return svid;
+}
+
+void svid_x509_set_entry(struct svid_x509 *svid, struct entry *entry)
+{
+    for (; svid; svid = svid->previous) {
+        struct entry *before = svid->entry;
+        svid->entry = entry_ref(entry);
+        if (before) {
+            entry_unref(before);
+        }
+    }
 }
 
 int svid_x509_rename(const struct svid_x509 *svid, struct entry *entry, struct svid_x509 **ret_svid,
@@ -48,6 +84,8 @@ int svid_x509_rename(const struct svid_x509 *svid, struct entry *entry, struct s
     *renamed = *svid;
     renamed->references = 1;
     renamed->entry = entry_ref(entry);
+    renamed->previous = svid->previous ? svid_x509_ref(svid->previous) : NULL;
+    renamed->generation = svid->generation ? token_generation_ref(svid->generation) : NULL;
     renamed->key = svid->key ? key_ref(svid->key) : NULL;
     renamed->pkcs8 = pkcs8;
     renamed->chain = (struct buffer){0};
@@ -55,6 +93,33 @@ int svid_x509_rename(const struct svid_x509 *svid, struct entry *entry, struct s
     renamed->serial = memory_copy_text(svid->serial);
     *ret_svid = renamed;
     return 0;
+}
+
+void svid_x509_keep_previous(struct svid_x509 *svid, struct svid_x509 *previous, int64_t now_s)
+{
+    if (!svid->key || !previous->key || previous->expires_at_s <= now_s) {
+        svid_x509_unref(previous);
+        return;
+    }
+    svid->previous = previous;
+    struct svid_x509 *oldest = previous;
+    for (size_t kept = 1;
+         oldest->previous && kept < PREVIOUS_MAX && oldest->previous->expires_at_s > now_s;
+         kept++) {
+        oldest = oldest->previous;
+    }
+    if (oldest->previous) {
+        svid_x509_unref(take_ptr(oldest->previous));
+    }
+}
+
+size_t svid_x509_previous_count(const struct svid_x509 *svid)
+{
+    size_t count = 0;
+    while ((svid = svid->previous) != NULL) {
+        count++;
+    }
+    return count;
 }
 
 struct svid_x509 *svid_x509_ref(struct svid_x509 *svid)
@@ -68,13 +133,21 @@ void svid_x509_unref(struct svid_x509 *svid)
     if (--svid->references > 0) {
         return;
     }
+    if (svid->previous) {
+        svid_x509_unref(svid->previous); /* not deep: PREVIOUS_MAX */
+    }
+    if (svid->generation) {
+        token_generation_unref(svid->generation);
+    }
     if (svid->key) {
         key_unref(svid->key);
     }
     secret_clear(&svid->pkcs8);
     buffer_clear(&svid->chain);
     free(svid->serial);
-    entry_unref(svid->entry);
+    if (svid->entry) {
+        entry_unref(svid->entry);
+    }
     free(svid);
 }
 
@@ -145,6 +218,9 @@ void identity_set_unref(struct identity_set *set)
 {
     if (--set->references > 0) {
         return;
+    }
+    if (set->token_view) {
+        token_view_unref(set->token_view);
     }
     for (size_t i = 0; i < IDENTITY_SET_ENCODINGS; i++) {
         if (set->encodings[i]) {

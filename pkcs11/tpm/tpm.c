@@ -90,6 +90,7 @@ const struct keystore_driver keystore_driver_tpm = {
     .probe = driver_probe,
     .key_generate = driver_key_generate,
     .key_open = driver_key_open,
+    .has_keys_in_references = true,
     .key_reference = driver_key_reference,
     .key_sign = driver_key_sign,
     .key_close = driver_key_close,

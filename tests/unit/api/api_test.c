@@ -339,6 +339,39 @@ static void wrong_entries_are_refused(void **state)
     fails(client, "/signet.admin.v1.Admin/RemoveEntry", &no_id.base, ERROR_INVALID_ARGUMENT, "id");
 }
 
+static void keys_are_listed_with_type_and_age(void **state)
+{
+    static const struct {
+        const char *spiffe_id, *protection, *keystore;
+    } cases[] = {{"spiffe://example.org/delivered/a", "delivered", ""},
+                 {"spiffe://example.org/kept", "guarded", "memory"}};
+    struct fixture *fixture = *state;
+    int64_t started_s = clock_now_s();
+    _cleanup_(rpc_client_free_cleanup) struct rpc_client *api = dial(fixture->api_path, true);
+    _cleanup_(rpc_client_free_cleanup) struct rpc_client *admin = dial(fixture->admin_path, false);
+    const Admin__ListKeysRequest list_keys = ADMIN__LIST_KEYS_REQUEST__INIT;
+    ProtobufCMessage *message = NULL;
+    struct error error = {0};
+    set_entry(fixture, "a", cases[0].spiffe_id);
+    set_entry(fixture, "b", cases[1].spiffe_id);
+    begin(api, WORKLOAD_METHOD("FetchX509SVID"), &x509_request.base);
+    workload__x509_svidresponse__free_unpacked(next_svids(api), NULL);
+    assert_int_equal(rpc_client_call(admin, "/signet.admin.v1.Admin/ListKeys", &list_keys.base,
+                                     &admin__list_keys_response__descriptor, &message, &error),
+                     0);
+    const Admin__ListKeysResponse *response = (const Admin__ListKeysResponse *)message;
+    assert_int_equal(response->n_keys, ARRAY_SIZE(cases));
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const Admin__Key *key = response->keys[i];
+        assert_string_equal(key->spiffe_id, cases[i].spiffe_id);
+        assert_string_equal(key->protection, cases[i].protection);
+        assert_string_equal(key->keystore, cases[i].keystore);
+        assert_string_equal(key->type, "ec-p256");
+        assert_in_range(key->created_at, started_s, clock_now_s());
+    }
+    protobuf_c_message_free_unpacked(message, NULL);
+}
+
 /* The admin API is not to be had on the socket that is open to all. */
 static void sockets_have_their_own_services(void **state)
 {
@@ -385,6 +418,7 @@ int main(void)
         WITH_API(health_is_told),
         WITH_API(entries_come_in_pages),
         WITH_API(wrong_entries_are_refused),
+        WITH_API(keys_are_listed_with_type_and_age),
         WITH_API(sockets_have_their_own_services),
         WITH_API(stopping_ends_streams),
     };

@@ -62,7 +62,7 @@ static inline void answer_now(uv_timer_t *timer)
         buffer_append_text(&answer->x509->chain, "chain ");
         buffer_append_text(&answer->x509->chain, text);
         answer->x509->serial = text;
-        answer->x509->not_before_s = clock_now_s();
+        answer->x509->not_before_s = clock_now_s() - 10;
         answer->x509->expires_at_s = clock_now_s() + FIXTURE_LIFE_S;
         answer->x509->done(answer->x509, NULL);
     } else {

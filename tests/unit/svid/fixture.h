@@ -5,6 +5,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <uv.h>
@@ -174,10 +175,13 @@ enum { FAKE_KEYS_MAX = 8192 };
 static struct driver_key *_Atomic fake_keys[FAKE_KEYS_MAX];
 static atomic_size_t fake_key_count;
 static atomic_bool fake_hardware_fails;
+static pthread_mutex_t fake_hardware_answers = PTHREAD_MUTEX_INITIALIZER; /* held: it hangs */
 
 static inline int fake_key_generate(void *state, enum key_type type, const uint8_t *id,
                                     struct driver_key **ret_key, struct error *err)
 {
+    (void)pthread_mutex_lock(&fake_hardware_answers);
+    (void)pthread_mutex_unlock(&fake_hardware_answers);
     if (atomic_load(&fake_hardware_fails)) {
         return error_set(err, ERROR_INTERNAL, "the hardware is out of order");
     }

@@ -235,6 +235,8 @@ static void rules_say_how_the_key_is_kept(void **state)
         FIXTURE_WAIT(fixture, watcher.sets == 1);
         const struct svid_x509 *svid = watcher.set->svids[0];
         assert_int_equal(svid->protection, table[i].protection);
+        assert_int_equal(svid->key_type, table[i].type);
+        assert_int_equal(svid->issued_at_s, fixture_now_s());
         assert_string_equal(fixture->issuer.last_protection, table[i].name);
         assert_int_equal(fixture->issuer.last_ttl_limit_s, table[i].ttl_limit_s);
         bool is_delivered = table[i].protection == KEY_PROTECTION_DELIVERED;
@@ -450,6 +452,77 @@ static void what_can_be_issued_is_told_without_the_rest(void **state)
     watcher_close(&watcher);
 }
 
+static struct rules *half_in_hardware(void)
+{
+    struct rules *rules =
+        fixture_rule("spiffe://example.org/h/*", KEY_PROTECTION_HARDWARE, KEY_TYPE_EC_P256, "hsm");
+    rules->items = memory_resize_array(rules->items, 2, sizeof(struct rule));
+    rules->items[rules->count++] =
+        (struct rule){memory_copy_text("*"), KEY_PROTECTION_GUARDED, NULL, KEY_TYPE_EC_P256};
+    return rules;
+}
+
+static void a_keystore_that_hangs_holds_up_its_own_only(void **state)
+{
+    struct fixture *fixture = *state;
+    struct watcher watcher;
+    struct watcher later;
+    (void)pthread_mutex_lock(&fake_hardware_answers);
+    manager_set_rules(fixture->manager, half_in_hardware());
+    fixture_add(fixture, "1", "h/1", "unix:uid:1");
+    fixture_add(fixture, "2", "m", "unix:uid:1");
+    watcher_open(fixture, &watcher, "unix:uid:1");
+    FIXTURE_WAIT(fixture, fixture->issuer.x509_issued == 1);
+    fixture_turn(fixture);
+    assert_int_equal(watcher.sets + watcher.failures, 0);
+    fixture_pass(fixture, ISSUANCE_OVERDUE_MS);
+    assert_int_equal(watcher.sets, 1);
+    watcher_assert(&watcher, "m");
+    watcher_open(fixture, &later, "unix:uid:1");
+    assert_int_equal(later.sets, 1);
+    watcher_close(&later);
+
+    /* Who has nothing else goes on waiting. */
+    fixture_add(fixture, "3", "h/3", "unix:uid:2");
+    watcher_open(fixture, &later, "unix:uid:2");
+    fixture_pass(fixture, ISSUANCE_OVERDUE_MS);
+    fixture_turn(fixture);
+    assert_int_equal(later.sets + later.failures, 0);
+
+    (void)pthread_mutex_unlock(&fake_hardware_answers);
+    FIXTURE_WAIT(fixture, watcher.sets == 2 && later.sets == 1);
+    watcher_assert(&watcher, "h/1 m");
+    assert_int_equal(watcher.failures + later.failures, 0);
+    watcher_close(&watcher);
+    watcher_close(&later);
+}
+
+static void a_keystore_that_hangs_takes_no_places_from_others(void **state)
+{
+    enum { HUNG = ISSUANCES_URGENT_MAX + 1 };
+    struct fixture *fixture = *state;
+    struct watcher watcher;
+    struct watcher other;
+    (void)pthread_mutex_lock(&fake_hardware_answers);
+    manager_set_rules(fixture->manager, half_in_hardware());
+    for (int i = 0; i < HUNG; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "h/%d", i);
+        fixture_add(fixture, id, id, "unix:uid:1");
+    }
+    fixture_add(fixture, "m", "m", "unix:uid:2");
+    watcher_open(fixture, &watcher, "unix:uid:1");
+    FIXTURE_WAIT(fixture, fixture->manager->issuances.place_counts[true] == ISSUANCES_URGENT_MAX);
+    watcher_open(fixture, &other, "unix:uid:2");
+    fixture_pass(fixture, ISSUANCE_OVERDUE_MS);
+    FIXTURE_WAIT(fixture, other.sets == 1);
+    (void)pthread_mutex_unlock(&fake_hardware_answers);
+    FIXTURE_WAIT(fixture, watcher.set && watcher.set->count == HUNG);
+    assert_int_equal(fixture->manager->issuances.place_counts[true], 0);
+    watcher_close(&watcher);
+    watcher_close(&other);
+}
+
 static void count_svid(void *user, struct svid_x509 *svid)
 {
     assert_non_null(svid->entry);
@@ -550,6 +623,8 @@ int main(void)
         FIXTURE_TEST(a_new_bundle_is_told),
         FIXTURE_TEST(a_callback_may_end_its_subscription),
         FIXTURE_TEST(what_can_be_issued_is_told_without_the_rest),
+        FIXTURE_TEST(a_keystore_that_hangs_holds_up_its_own_only),
+        FIXTURE_TEST(a_keystore_that_hangs_takes_no_places_from_others),
         FIXTURE_TEST(admin_sees_entries_and_svids),
         FIXTURE_TEST(names_the_key_by_a_pkcs11_uri),
         FIXTURE_TEST(stops_with_work_in_hand),
