@@ -1,12 +1,14 @@
 /* Options of the sanitizers, for signetd and its tests when SIGNET_SANITIZE is "address". */
+#ifdef SIGNET_SLOW_UNWINDER
 const char *__asan_default_options(void);
-const char *__lsan_default_suppressions(void);
-
 /* Debian's libraries have no frame pointers: only the slow unwinder finds the names below. */
 const char *__asan_default_options(void)
 {
     return "fast_unwind_on_malloc=0";
 }
+#endif
+
+const char *__lsan_default_suppressions(void);
 
 const char *__lsan_default_suppressions(void)
 {
