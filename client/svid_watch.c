@@ -13,6 +13,8 @@
 /* How often a source that had nothing to say is asked again while the other one tells of
  * identities. */
 enum { ASK_AGAIN_S = 5 };
+/* How long a thread may take to see that the watch is over. */
+enum { END_S = 1 };
 
 /* A thread for each source, since a client waits for one stream at a time. The watch ends when no
  * source has anything to say: each was asked since the last stream ended, and said no. */
@@ -29,6 +31,7 @@ struct watch {
 struct watcher {
     struct watch *watch;
     const struct identity_source *source;
+    pthread_t thread;
 };
 
 static int print_update(const struct watch *watch, const struct identity_list *list,
@@ -133,19 +136,30 @@ static int start_watchers(struct watcher watchers[IDENTITY_SOURCES], struct watc
                           struct error *err)
 {
     for (size_t i = 0; i < IDENTITY_SOURCES; i++) {
-        pthread_t thread;
         watchers[i] = (struct watcher){.watch = watch, .source = &identity_sources[i]};
-        int reason = pthread_create(&thread, NULL, watch_source, &watchers[i]);
+        int reason = pthread_create(&watchers[i].thread, NULL, watch_source, &watchers[i]);
         if (reason != 0) {
             return error_set_errno(err, reason, "starting a thread");
         }
-        (void)pthread_detach(thread);
     }
     return 0;
 }
 
-/* What the threads use lives as long as the process, which ends without waiting for them. They use
- * OpenSSL only with the lock held. */
+/* False: one of them still follows a stream. */
+static bool join_watchers(const struct watcher watchers[IDENTITY_SOURCES])
+{
+    struct timespec until;
+    bool has_ended = true;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += END_S;
+    for (size_t i = 0; i < IDENTITY_SOURCES; i++) {
+        has_ended = pthread_timedjoin_np(watchers[i].thread, NULL, &until) == 0 && has_ended;
+    }
+    return has_ended;
+}
+
+/* What the threads use lives as long as the process, which does not wait for a stream to end. They
+ * use OpenSSL only with the lock held. */
 static int watch_svids(const struct arguments *arguments, struct error *err)
 {
     static struct watch watch = {.lock = PTHREAD_MUTEX_INITIALIZER,
@@ -158,7 +172,11 @@ static int watch_svids(const struct arguments *arguments, struct error *err)
         (void)pthread_cond_wait(&watch.changed, &watch.lock);
     }
     *err = watch.failure;
-    /* The lock is kept: the threads stand still while the process ends under them. */
+    (void)pthread_mutex_unlock(&watch.lock);
+    if (!join_watchers(watchers)) {
+        /* The lock is kept: the thread stands still while the process ends under it. */
+        (void)pthread_mutex_lock(&watch.lock);
+    }
     return -1;
 }
 

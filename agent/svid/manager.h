@@ -117,8 +117,6 @@ void manager_jwt_fetch(struct manager *manager, const struct text_list *selector
 
 /* NULL before the issuer has told one. Borrowed. */
 struct bundle *manager_bundle(struct manager *manager);
-/* Whether any entry that the rules do not deny applies to the selectors. */
-bool manager_has_identity(struct manager *manager, const struct text_list *selectors);
 
 /* For the admin API: each entry in order of id; each current SVID. The callback must not change
  * anything. */

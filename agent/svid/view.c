@@ -8,14 +8,6 @@ struct bundle *manager_bundle(struct manager *manager)
     return manager->bundle;
 }
 
-bool manager_has_identity(struct manager *manager, const struct text_list *selectors)
-{
-    manager_enter(manager);
-    bool has_identity = profile_get(manager, selectors)->group->count > 0;
-    manager_leave(manager);
-    return has_identity;
-}
-
 static int compare_entry_ids(const struct identity *a, const struct identity *b)
 {
     return strcmp(a->entry->id, b->entry->id);

@@ -17,13 +17,6 @@ void proc_credentials_clear(struct proc_credentials *credentials)
     *credentials = (struct proc_credentials){0};
 }
 
-bool proc_credentials_is_equal(const struct proc_credentials *a, const struct proc_credentials *b)
-{
-    size_t size = a->group_count * sizeof(*a->groups);
-    return a->uid == b->uid && a->gid == b->gid && a->group_count == b->group_count &&
-           (size == 0 || memcmp(a->groups, b->groups, size) == 0);
-}
-
 static bool is_blank(uint8_t c)
 {
     return c == ' ' || c == '\t';

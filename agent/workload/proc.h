@@ -20,7 +20,6 @@ struct proc_credentials {
 
 /* Frees the groups. Also for _cleanup_. */
 void proc_credentials_clear(struct proc_credentials *credentials);
-bool proc_credentials_is_equal(const struct proc_credentials *a, const struct proc_credentials *b);
 
 /* The text of /proc/PID/status: its lines Uid, Gid and Groups, each exactly once. More than
  * PROC_GROUPS_MAX groups are ResourceExhausted. */

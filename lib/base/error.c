@@ -75,26 +75,47 @@ int(error_set_errno)(struct error *err, int errno_value, const char *format, ...
     return -1;
 }
 
+struct openssl_reason {
+    unsigned long number; /* 0: none */
+    char detail[256];     /* "": none */
+};
+
+/* Empties the queue. What was put in first knows best why: what comes after it, from OpenSSL's
+ * layers above, is "EVP lib" and the like, and seldom has a text. */
+static void take_openssl_reason(struct openssl_reason *ret_reason)
+{
+    const char *detail = NULL;
+    int flags = 0;
+    unsigned long number;
+    *ret_reason = (struct openssl_reason){0};
+    while ((number = ERR_get_error_all(NULL, NULL, NULL, &detail, &flags)) != 0) {
+        bool has_detail = detail && (flags & ERR_TXT_STRING) && *detail;
+        if (has_detail || ret_reason->detail[0] == '\0') {
+            ret_reason->number = number;
+            (void)snprintf(ret_reason->detail, sizeof(ret_reason->detail), "%s",
+                           has_detail ? detail : "");
+        }
+    }
+}
+
 int(error_set_openssl)(struct error *err, enum error_code code, const char *format, ...)
 {
-    const char *data = NULL;
-    int flags = 0;
-    unsigned long number = ERR_peek_last_error_data(&data, &flags);
+    struct openssl_reason reason;
+    take_openssl_reason(&reason);
     if (err) {
-        char reason[256] = "OpenSSL gave no reason";
+        char text[384] = "OpenSSL gave no reason";
         va_list arguments;
         va_start(arguments, format);
         error_format(err, code, format, arguments);
         va_end(arguments);
-        if (number) {
-            const char *text = ERR_reason_error_string(number);
-            const char *detail = data && (flags & ERR_TXT_STRING) && *data ? data : NULL;
-            (void)snprintf(reason, sizeof(reason), "%s%s%s%s", text ? text : "unknown reason",
-                           detail ? " (" : "", detail ? detail : "", detail ? ")" : "");
+        if (reason.number) {
+            const char *name = ERR_reason_error_string(reason.number);
+            bool has_detail = reason.detail[0] != '\0';
+            (void)snprintf(text, sizeof(text), "%s%s%s%s", name ? name : "unknown reason",
+                           has_detail ? " (" : "", reason.detail, has_detail ? ")" : "");
         }
-        error_append(err, reason);
+        error_append(err, text);
     }
-    ERR_clear_error();
     return -1;
 }
 

@@ -40,7 +40,8 @@ int error_set(struct error *err, enum error_code code, const char *format, ...) 
  * the code. */
 int error_set_errno(struct error *err, int errno_value, const char *format, ...) _printf_(3, 4);
 
-/* As error_set, followed by ": " and the text of OpenSSL's newest error; empties OpenSSL's queue of
+/* As error_set, followed by ": " and the text of OpenSSL's newest error that says more than a
+ * number (what a keystore said, say), or of the newest; empties OpenSSL's queue of
  * this thread. */
 int error_set_openssl(struct error *err, enum error_code code, const char *format, ...)
     _printf_(3, 4);

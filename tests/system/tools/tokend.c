@@ -238,7 +238,7 @@ static int listen_on(struct tokend *tokend, const char *path, struct error *err)
     if (strlen(path) >= sizeof(address.sun_path)) {
         return error_set(err, ERROR_INVALID_ARGUMENT, "%s is too long for a socket", path);
     }
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     (void)unlink(path);
     tokend->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (tokend->listener < 0 ||
@@ -285,7 +285,9 @@ static void serve(struct tokend *tokend)
 static void stop(struct tokend *tokend)
 {
     struct client *client;
-    while ((client = TAILQ_FIRST(&tokend->clients))) {
+    struct client *next;
+    for (client = TAILQ_FIRST(&tokend->clients); client; client = next) {
+        next = TAILQ_NEXT(client, others);
         client_closed(client);
     }
     token_server_free(tokend->server);

@@ -1,6 +1,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <openssl/x509.h>
 #include <string.h>
 
@@ -74,6 +75,23 @@ static void openssl_says_why(void **state)
     assert_string_equal(err.text, "again: OpenSSL gave no reason");
 }
 
+static void openssl_says_what_the_keystore_said(void **state)
+{
+    (void)state;
+    struct error err;
+    ERR_raise_data(ERR_LIB_PROV, ERR_R_OPERATION_FAIL, "an older text");
+    ERR_raise_data(ERR_LIB_PROV, ERR_R_OPERATION_FAIL, "the token was removed");
+    ERR_raise(ERR_LIB_X509, ERR_R_EVP_LIB);
+    ERR_raise(ERR_LIB_ASN1, ERR_R_EVP_LIB);
+    error_set_openssl(&err, ERROR_UNAVAILABLE, "signing");
+    assert_non_null(strstr(err.text, "(the token was removed)"));
+    assert_int_equal(ERR_peek_error(), 0);
+    ERR_raise(ERR_LIB_X509, ERR_R_MALLOC_FAILURE);
+    ERR_raise(ERR_LIB_X509, ERR_R_EVP_LIB);
+    error_set_openssl(&err, ERROR_INTERNAL, "signing");
+    assert_string_equal(err.text, "signing: EVP lib");
+}
+
 static void codes_become_exit_codes(void **state)
 {
     (void)state;
@@ -94,6 +112,7 @@ int main(void)
         cmocka_unit_test(a_text_cannot_break_a_log),
         cmocka_unit_test(errno_chooses_the_code),
         cmocka_unit_test(openssl_says_why),
+        cmocka_unit_test(openssl_says_what_the_keystore_said),
         cmocka_unit_test(codes_become_exit_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,29 @@ static void options_are_read(void **state)
     assert_string_equal(arguments.run_dir, "/r");
 }
 
+static void the_helper_s_command_stands_after_two_dashes(void **state)
+{
+    (void)state;
+    _cleanup_(arguments_clear) struct arguments arguments = {0};
+    _cleanup_(arguments_clear) struct arguments once = {0};
+    struct error error = {0};
+    char *words[WORDS_MAX];
+    _cleanup_(free_cleanup) char *line = memory_copy_text("helper -c f -- web --once -c x");
+    int count = split(line, words);
+    assert_int_equal(command_parse(&command_helper, count, words, &arguments, &error), 0);
+    assert_string_equal(arguments.config, "f");
+    assert_false(arguments.is_once);
+    assert_string_equal(arguments.words[0], "web");
+    assert_string_equal(arguments.words[3], "x");
+    assert_null(arguments.words[4]);
+    assert_int_equal(parse(&command_helper, "--once --config f", &once, &error), 0);
+    assert_true(once.is_once);
+    assert_null(once.words);
+    assert_int_equal(parse(&command_helper, "--once web", &once, &error), -1);
+    assert_non_null(strstr(error.text, "\"web\" is not expected"));
+    assert_int_equal(parse(&command_health, "-c f", &once, &error), -1);
+}
+
 static void wrong_usage_is_told(void **state)
 {
     (void)state;
@@ -119,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands_are_found_by_their_words),
         cmocka_unit_test(options_are_read),
+        cmocka_unit_test(the_helper_s_command_stands_after_two_dashes),
         cmocka_unit_test(wrong_usage_is_told),
         cmocka_unit_test(options_before_the_command_stop_at_it),
     };

@@ -350,6 +350,9 @@ static inline void fixture_stopped(void *user)
 static inline int fixture_teardown(void **state)
 {
     struct fixture *fixture = *state;
+    /* Whether the test left it held or not. */
+    (void)pthread_mutex_trylock(&fake_hardware_answers);
+    (void)pthread_mutex_unlock(&fake_hardware_answers);
     if (!fixture->is_stopped) {
         fixture->issuer.is_held = false;
         fake_wake(&fixture->issuer);

@@ -27,8 +27,9 @@ static void renews_at_about_half_of_life_with_a_new_key(void **state)
     assert_memory_not_equal(watcher.set->svids[0]->key_id, before->key_id, KEY_ID_BYTES);
     /* In the background: nobody waits for it. */
     assert_int_equal(fixture->issuer.background_count, 1);
-    /* The one before lives by the test's reference alone, and its key still works. */
-    assert_int_equal(before->references, 1);
+    /* The one before stays on the token until it expires, and its key still works. */
+    assert_ptr_equal(watcher.set->svids[0]->previous, before);
+    assert_int_equal(before->references, 2);
     assert_true(key_is_alive(before->key));
     svid_x509_unref(before);
     watcher_close(&watcher);

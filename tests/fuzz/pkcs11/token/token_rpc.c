@@ -99,23 +99,33 @@ static void list_objects(struct token *token)
     token_caller_free(caller);
 }
 
+static struct token the_one;
+
+/* With its thread, and what OpenSSL keeps for that. */
+static void free_token(void)
+{
+    token_view_unref(the_one.view);
+    keystore_free(the_one.keystore);
+    mailbox_free(the_one.mailbox);
+}
+
 static struct token *the_token(void)
 {
-    static struct token token;
-    if (token.view) {
-        return &token;
+    if (the_one.view) {
+        return &the_one;
     }
     const struct keystore_config config = {.name = "memory", .driver = &keystore_driver_memory};
     must(secret_init(NULL) == 0);
-    must(keystore_new(&config, &token.keystore, NULL) == 0);
-    must(mailbox_new(&token.mailbox, NULL) == 0);
-    struct token_generation *generations[] = {make_generation(&token, KEY_TYPE_EC_P256),
-                                              make_generation(&token, KEY_TYPE_RSA_2048)};
-    token.view = token_view_new(generations, 2, NULL, 0, NULL);
+    must(keystore_new(&config, &the_one.keystore, NULL) == 0);
+    must(mailbox_new(&the_one.mailbox, NULL) == 0);
+    struct token_generation *generations[] = {make_generation(&the_one, KEY_TYPE_EC_P256),
+                                              make_generation(&the_one, KEY_TYPE_RSA_2048)};
+    the_one.view = token_view_new(generations, 2, NULL, 0, NULL);
     token_generation_unref(generations[0]);
     token_generation_unref(generations[1]);
-    list_objects(&token);
-    return &token;
+    list_objects(&the_one);
+    must(atexit(free_token) == 0);
+    return &the_one;
 }
 
 static void put_handles(const struct token *token, uint8_t *bytes, size_t size)

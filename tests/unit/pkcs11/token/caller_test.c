@@ -214,6 +214,10 @@ static void test_withdrawn_over_a_restart(void **state)
     assert_int_equal(sign_and_wait(&fixture, fixture.caller, sessions[RAW],
                                    (struct bytes){message, 32}, false, &outcome),
                      CKR_KEY_FUNCTION_NOT_PERMITTED);
+    CK_MECHANISM mechanism = {.mechanism = CKM_ECDSA};
+    assert_int_equal(token_sign_init(fixture.caller, sessions[IDLE], &mechanism,
+                                     fixture_handle(generation, OBJECT_PRIVATE_KEY)),
+                     CKR_KEY_FUNCTION_NOT_PERMITTED);
     token_generation_unref(generation);
     fixture_tear_down(&fixture);
 }
@@ -270,7 +274,7 @@ struct saved_session {
     CK_MECHANISM_TYPE mechanism;
     uint8_t digest, key_type;
     uint16_t size;
-    uint32_t found;
+    size_t found;
 };
 
 enum { SEARCHES = 1, SIGNS = 2 };
@@ -281,7 +285,7 @@ static void append_session(struct buffer *state, const struct saved_session *ses
     buffer_append_u8(state, session->flags);
     buffer_append_u8(state, session->has);
     if (session->has & SEARCHES) {
-        buffer_append_u32(state, session->found);
+        buffer_append_u32(state, (uint32_t)session->found);
         memset(buffer_extend(state, session->found * 8), 0, session->found * 8);
     }
     if (session->has & SIGNS) {
