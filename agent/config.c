@@ -60,7 +60,7 @@ int config_parse(struct bytes text, const char *name, struct config **ret_config
     return 0;
 }
 
-/* Whoever may write the file decides who gets which identity. */
+/* Whoever may write the file decides who gets which identity, and which module is loaded. */
 static int check_file(int descriptor, const char *path, struct error *err)
 {
     struct stat status;
@@ -70,9 +70,16 @@ static int check_file(int descriptor, const char *path, struct error *err)
     if (!S_ISREG(status.st_mode)) {
         return error_set(err, ERROR_INVALID_ARGUMENT, "reading %s: it is not a regular file", path);
     }
-    if (status.st_mode & S_IWOTH) {
+    if (status.st_mode & (S_IWGRP | S_IWOTH)) {
         return error_set(err, ERROR_PERMISSION_DENIED,
-                         "reading %s: everybody may write to it; run chmod o-w %s", path, path);
+                         "reading %s: others than its owner may write to it; run chmod go-w %s",
+                         path, path);
+    }
+    if (status.st_uid != 0 && status.st_uid != geteuid()) {
+        return error_set(err, ERROR_PERMISSION_DENIED,
+                         "reading %s: it belongs to uid %u, who is neither root nor the agent's "
+                         "user; run chown root %s",
+                         path, status.st_uid, path);
     }
     return 0;
 }

@@ -4,7 +4,9 @@
 # shellcheck source=hw-sim/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-lab_tcti() { echo "swtpm:path=$LAB_DIR/tpm/sock"; }
+# What users of the TPM connect to: the swtpm, or in a lab with --tpm-proxy the proxy before it.
+lab_tcti() { if [ -n "${LAB_TPM_PROXY:-}" ]; then echo "swtpm:path=$LAB_DIR/tpm/proxy"; else lab_tcti_direct; fi; }
+lab_tcti_direct() { echo "swtpm:path=$LAB_DIR/tpm/sock"; }
 
 # A TPM with RSA and ECC endorsement certificates of a CA made for this lab.
 lab_tpm_create() {
@@ -28,7 +30,7 @@ CONF
         { tail -n 20 "$LAB_DIR/tpm/setup.log" >&2 && die "swtpm_setup could not make a TPM"; }
 }
 
-lab_tpm_answers() { TPM2TOOLS_TCTI=$(lab_tcti) tpm2_getrandom --hex 4 >/dev/null 2>&1; }
+lab_tpm_answers() { TPM2TOOLS_TCTI=$(lab_tcti_direct) tpm2_getrandom --hex 4 >/dev/null 2>&1; }
 
 lab_tpm_start() {
     swtpm socket --tpm2 --tpmstate "dir=$LAB_DIR/tpm/state" --server "type=unixio,path=$LAB_DIR/tpm/sock" \
@@ -42,6 +44,28 @@ lab_tpm_stop() {
     [ -s "$LAB_DIR/tpm/pid" ] || return 0
     stop_process "$(cat "$LAB_DIR/tpm/pid")" "${1:-TERM}"
     rm -f "$LAB_DIR/tpm/pid" "$LAB_DIR/tpm/sock" "$LAB_DIR/tpm/sock.ctrl"
+}
+
+# lab_tpm_fault WORD...: tells the proxy what to do from now on; see tpm-proxy --help.
+lab_tpm_fault() { tpm-proxy --control "$LAB_TPM_PROXY" "$@" >/dev/null || die "the TPM proxy did not obey: $*"; }
+# lab_tpm_count NAME: what the proxy has counted, such as: lab_tpm_count Sign
+lab_tpm_count() { tpm-proxy --control "$LAB_TPM_PROXY" count | sed -n "s/^$1 //p" | grep . || echo 0; }
+lab_tpm_proxy_answers() { tpm-proxy --control "$LAB_TPM_PROXY" clear >/dev/null 2>&1; }
+
+# A proxy that makes the TPM slow or broken on command; LAB_TPM_PROXY is where it is told.
+lab_tpm_proxy_start() {
+    command -v tpm-proxy >/dev/null || die "tpm-proxy is not built; it belongs to the tests (SIGNET_TESTS)"
+    export LAB_TPM_PROXY=$LAB_DIR/tpm/proxy.control
+    tpm-proxy --listen "$LAB_DIR/tpm/proxy" --tpm "$LAB_DIR/tpm/sock" --control "$LAB_TPM_PROXY" \
+        >>"$LAB_DIR/tpm/proxy.log" 2>&1 </dev/null &
+    echo $! >"$LAB_DIR/tpm/proxy.pid"
+    wait_until 20 lab_tpm_proxy_answers || die "the TPM proxy does not answer; see $LAB_DIR/tpm/proxy.log"
+}
+
+lab_tpm_proxy_stop() {
+    [ -s "$LAB_DIR/tpm/proxy.pid" ] || return 0
+    stop_process "$(cat "$LAB_DIR/tpm/proxy.pid")"
+    rm -f "$LAB_DIR/tpm/proxy.pid"
 }
 
 lab_hsm_module() {
@@ -66,6 +90,7 @@ lab_hsm_create() {
 lab_conf_write() {
     sed -e "s|@LAB_DIR@|$LAB_DIR|g" -e "s|@TCTI@|$(lab_tcti)|g" -e "s|@MODULE@|$(lab_hsm_module)|g" \
         -e "s|@UID@|$(id -u)|g" "$1" >"$LAB_DIR/signetd.conf"
+    chmod go-w "$LAB_DIR/signetd.conf"
 }
 
 lab_agent_is_ready() { signet --run-dir "$LAB_DIR/run" health >/dev/null 2>&1; }

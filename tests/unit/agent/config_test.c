@@ -485,7 +485,7 @@ static void files(void **state)
     config_free(config);
     assert_int_equal(chmod(path, 0666), 0);
     assert_int_equal(config_read(path, &config, &err), -1);
-    assert_non_null(strstr(err.text, "chmod o-w"));
+    assert_non_null(strstr(err.text, "chmod go-w"));
     assert_int_equal(chmod(path, 0600), 0);
     assert_int_equal(truncate(path, CONFIG_MAX_BYTES + 1), 0);
     assert_int_equal(config_read(path, &config, &err), -1);
