@@ -71,6 +71,7 @@ static void tokens_free(struct tokens *tokens)
         token_server_free(tokens->server);
     }
     if (tokens->mailbox) {
+        mailbox_deliver(tokens->mailbox); /* what the server has posted at last frees itself */
         mailbox_free(tokens->mailbox);
     }
     contents_clear(tokens);
@@ -100,6 +101,13 @@ static void close_handles(struct tokens *tokens)
 
 static int open_handles(struct tokens *tokens, struct error *err)
 {
+    /* Connections inherit it: the kernel then says who wrote also what comes before they are
+     * served.
+     */
+    const int is_wanted = 1;
+    if (setsockopt(tokens->listener, SOL_SOCKET, SO_PASSCRED, &is_wanted, sizeof(is_wanted)) < 0) {
+        return error_set_errno(err, errno, "asking for credentials on the PKCS#11 socket");
+    }
     TRY(mailbox_new(&tokens->mailbox, err));
     const struct token_server_config config = {.mailbox = tokens->mailbox};
     TRY(token_server_new(&config, &tokens->server, err));

@@ -10,9 +10,6 @@
 #include "lib/base/memory.h"
 #include "pkcs11/token/connection_state.h"
 
-/* The protocol's version, which answers the version that a client offers. */
-enum { PROTOCOL_VERSION = 0 };
-
 static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void poll_for(struct token_connection *connection, int events)
@@ -28,10 +25,9 @@ static void poll_for(struct token_connection *connection, int events)
     }
 }
 
-/* What the connection waits for now: that the peer takes the reply, its turn, or the next call.
- * While a signature is made, reading goes on until the peer really sends more, which serial clients
+/* While a signature is made, reading goes on until the peer really sends more, which serial clients
  * never do: that saves them system calls. */
-static void poll_again(struct token_connection *connection)
+void connection_poll(struct token_connection *connection)
 {
     if (connection->output.size > 0) {
         poll_for(connection, UV_WRITABLE);
@@ -53,8 +49,7 @@ static ssize_t send_bytes(int descriptor, struct bytes bytes)
     return count;
 }
 
-/* Sends what the shared buffer has, in one call; keeps what the peer does not take. */
-static void send_output(struct token_connection *connection)
+void connection_send_output(struct token_connection *connection)
 {
     struct bytes bytes = buffer_bytes(&connection->place->output);
     if (bytes.size == 0 || connection->is_ending) {
@@ -90,111 +85,7 @@ static void send_rest(struct token_connection *connection)
     if (!connection->is_waiting && connection->input.size > 0) {
         connection_set_ready(connection, true);
     }
-    poll_again(connection);
-}
-
-static void count_sessions(struct token_connection *connection, size_t before)
-{
-    size_t now = connection->dispatch.sessions;
-    if (now != before) {
-        (void)atomic_fetch_add_explicit(&connection->place->sessions, now - before,
-                                        memory_order_relaxed);
-    }
-}
-
-/* How one turn of a connection ended. */
-enum turn_end { TURN_NEEDS_BYTES, TURN_NEEDS_TURN, TURN_NEEDS_SIGNATURE, TURN_MALFORMED };
-
-/* The client's version says which p11-kit it is of: 0 until 0.24, 1 in 0.25, 2 from 0.25.6. */
-static void greet(struct token_connection *connection, uint8_t version)
-{
-    connection->has_version = true;
-    connection->dispatch.is_modern = version > 0;
-    buffer_append_u8(&connection->place->output, PROTOCOL_VERSION);
-}
-
-static enum turn_end run_frame(struct token_connection *connection, struct reader *input)
-{
-    struct message_frame frame;
-    switch (message_read_frame(input->rest, &frame)) {
-    case MESSAGE_FRAME_PARTIAL:
-        return TURN_NEEDS_BYTES;
-    case MESSAGE_FRAME_REFUSED:
-        return TURN_MALFORMED;
-    case MESSAGE_FRAME_COMPLETE:
-        break;
-    }
-    (void)reader_bytes(input, frame.size);
-    size_t sessions = connection->dispatch.sessions;
-    enum dispatch_result result =
-        dispatch_run(&connection->dispatch, &frame, &connection->place->output);
-    count_sessions(connection, sessions);
-    if (result == DISPATCH_WAITS) {
-        connection->is_waiting = true;
-        return TURN_NEEDS_SIGNATURE;
-    }
-    return result == DISPATCH_REPLIED ? TURN_NEEDS_TURN : TURN_MALFORMED;
-}
-
-/* Acts on the calls in input until there is none, one waits, or it was enough for this turn; what
- * is left stays in the reader. */
-static enum turn_end run_turn(struct token_connection *connection, struct reader *input)
-{
-    if (!connection->has_version && input->rest.size > 0) {
-        greet(connection, reader_u8(input));
-    }
-    enum turn_end end = TURN_NEEDS_TURN;
-    for (int calls = 0; end == TURN_NEEDS_TURN && calls < CONNECTION_CALLS_PER_TURN &&
-                        connection->place->output.size < MESSAGE_BODY_MAX;
-         calls++) {
-        end = run_frame(connection, input);
-    }
-    return end;
-}
-
-static void keep_rest(struct token_connection *connection, const struct reader *rest,
-                      bool is_in_input)
-{
-    if (is_in_input) {
-        buffer_consume(&connection->input, connection->input.size - rest->rest.size);
-    } else {
-        buffer_append(&connection->input, rest->rest.data, rest->rest.size);
-    }
-    if (connection->input.size == 0) {
-        buffer_clear(&connection->input);
-    }
-}
-
-/* bytes: the connection's input, or, where that is empty, just received. */
-static void process(struct token_connection *connection, struct bytes bytes, bool is_in_input)
-{
-    struct reader input = reader_of(bytes);
-    buffer_reset(&connection->place->output);
-    enum turn_end end = run_turn(connection, &input);
-    bool has_read = input.rest.size < bytes.size;
-    keep_rest(connection, &input, is_in_input);
-    send_output(connection);
-    if (end == TURN_MALFORMED) {
-        log_debug("ending a PKCS#11 connection that sent a malformed message pid=%d",
-                  (int)connection->pid);
-        connection_over(connection);
-    }
-    if (connection->is_ending) {
-        return;
-    }
-    bool is_partial = end == TURN_NEEDS_BYTES && connection->input.size > 0;
-    if (connection->output.size == 0 && (has_read || is_partial != connection->is_stalled)) {
-        connection_set_stalled(connection, is_partial);
-    }
-    if (end == TURN_NEEDS_TURN && connection->output.size == 0 && connection->input.size > 0) {
-        connection_set_ready(connection, true);
-    }
-    poll_again(connection);
-}
-
-void connection_take_turn(struct token_connection *connection)
-{
-    process(connection, buffer_bytes(&connection->input), true);
+    connection_poll(connection);
 }
 
 /* Who wrote what has just been received; 0 where the kernel does not say. */
@@ -262,11 +153,11 @@ static void on_readable(struct token_connection *connection)
     }
     struct bytes received = {connection->place->input, (size_t)count};
     if (connection->input.size == 0) {
-        process(connection, received, false);
+        connection_process(connection, received, false);
         return;
     }
     buffer_append(&connection->input, received.data, received.size);
-    process(connection, buffer_bytes(&connection->input), true);
+    connection_process(connection, buffer_bytes(&connection->input), true);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events)
@@ -291,22 +182,32 @@ static void let_go(struct token_connection *connection)
     token_caller_free(take_ptr(connection->dispatch.caller));
     size_t sessions = connection->dispatch.sessions;
     connection->dispatch.sessions = 0;
-    count_sessions(connection, sessions);
+    connection_count_sessions(connection, sessions);
     buffer_clear(&connection->input);
     buffer_clear(&connection->output);
     connection->place->gone(connection);
+}
+
+static void stop_saving(struct token_connection *connection)
+{
+    struct connection_place *place = connection->place;
+    if (place->saving == connection) {
+        place->saving = NULL;
+        (void)uv_timer_stop(&place->save_timer);
+    }
 }
 
 static void on_signed(void *user, CK_RV rv, struct bytes signature)
 {
     struct token_connection *connection = user;
     connection->is_waiting = false;
+    stop_saving(connection);
     if (connection->is_ending) {
         return;
     }
     buffer_reset(&connection->place->output);
     dispatch_finish(&connection->dispatch, rv, signature, &connection->place->output);
-    send_output(connection);
+    connection_send_output(connection);
     if (connection->is_ending) {
         return;
     }
@@ -317,7 +218,7 @@ static void on_signed(void *user, CK_RV rv, struct bytes signature)
     if (connection->output.size == 0 && connection->input.size > 0) {
         connection_set_ready(connection, true);
     }
-    poll_again(connection);
+    connection_poll(connection);
 }
 
 struct token_connection *connection_new(struct connection_place *place, int descriptor, pid_t pid,
@@ -349,7 +250,7 @@ void connection_free(struct token_connection *connection)
 
 void connection_start(struct token_connection *connection)
 {
-    count_sessions(connection, 0);
+    connection_count_sessions(connection, 0);
     int rc = uv_poll_init(&connection->place->loop, &connection->poll, connection->descriptor);
     if (rc != 0) {
         log_warning("serving a PKCS#11 connection: polling it failed pid=%d error=%s",
@@ -364,7 +265,7 @@ void connection_start(struct token_connection *connection)
     if (connection->output.size == 0 && connection->input.size > 0) {
         connection_set_ready(connection, true);
     }
-    poll_again(connection);
+    connection_poll(connection);
 }
 
 static void on_unpolled(uv_handle_t *handle)
@@ -378,11 +279,32 @@ void connection_over(struct token_connection *connection)
         return;
     }
     connection->is_ending = true;
+    stop_saving(connection);
     connection_set_ready(connection, false);
     connection_set_stalled(connection, false);
     uv_close((uv_handle_t *)&connection->poll, on_unpolled);
     file_close_cleanup(&connection->descriptor);
     connection->descriptor = -1;
+}
+
+static void give_up_signature(uv_timer_t *timer)
+{
+    struct connection_place *place = container_of(timer, struct connection_place, save_timer);
+    on_signed(place->saving, CKR_DEVICE_ERROR, (struct bytes){0});
+}
+
+/* A key that hangs must not hang the restart. */
+static void save_once_signed(struct token_connection *connection)
+{
+    struct connection_place *place = connection->place;
+    uint64_t now = uv_now(&place->loop);
+    if (place->saves_end_at_ms == 0) {
+        place->saves_end_at_ms = now + place->stall_ms / CONNECTION_SAVES_PER_STALL;
+    }
+    place->saving = connection;
+    (void)uv_timer_start(&place->save_timer, give_up_signature,
+                         MAX(place->saves_end_at_ms, now) - now, 0);
+    poll_for(connection, 0);
 }
 
 void connection_save(struct token_connection *connection, struct connection_save *save)
@@ -392,7 +314,7 @@ void connection_save(struct token_connection *connection, struct connection_save
         return;
     }
     if (connection->is_waiting) {
-        poll_for(connection, 0);
+        save_once_signed(connection);
         return;
     }
     connection_write_state(connection, &save->state);

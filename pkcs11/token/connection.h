@@ -14,6 +14,7 @@
 enum {
     CONNECTION_CALLS_PER_TURN = 8,   /* of one connection, then others have their turn */
     CONNECTION_STALL_MS = 30 * 1000, /* for half a frame, or a reply that nobody reads */
+    CONNECTION_SAVES_PER_STALL = 3,  /* how much sooner saving gives up waiting for keys */
 };
 
 TAILQ_HEAD(connection_list, token_connection);
@@ -22,10 +23,14 @@ TAILQ_HEAD(connection_list, token_connection);
 struct connection_place {
     uv_loop_t loop;
     uv_timer_t stall_timer;
-    uv_idle_t turn;                 /* runs while there are ready connections */
-    uint64_t stall_ms;              /* 0 before connection_place_init: the default */
-    struct connection_list ready;   /* with whole calls that were already received */
-    struct connection_list stalled; /* waiting for the peer, the oldest first */
+    /* All saves together wait for signatures until then; 0: none has yet. */
+    uv_timer_t save_timer;
+    uint64_t saves_end_at_ms;
+    struct token_connection *saving; /* which waits; the owner saves one after the other */
+    uv_idle_t turn;                  /* runs while there are ready connections */
+    uint64_t stall_ms;               /* 0 before connection_place_init: the default */
+    struct connection_list ready;    /* with whole calls that were already received */
+    struct connection_list stalled;  /* waiting for the peer, the oldest first */
     uint8_t input[MESSAGE_FRAME_MAX];
     struct buffer output;
     size_t under_way; /* signatures, also abandoned ones: token_caller_config's */
@@ -88,5 +93,6 @@ void connection_free(struct token_connection *connection);
 void connection_start(struct token_connection *connection);
 /* place->gone comes later, once the loop has let go. A signature under way is abandoned. */
 void connection_over(struct token_connection *connection);
-/* As connection_over, but after the call in hand, and descriptor and state go into the struct. */
+/* As connection_over, but after the call in hand, and descriptor and state go into the struct. A
+ * signature that hardware does not make in time is answered with CKR_DEVICE_ERROR. */
 void connection_save(struct token_connection *connection, struct connection_save *save);

@@ -72,11 +72,13 @@ void connection_place_init(struct connection_place *place)
     TAILQ_INIT(&place->ready);
     TAILQ_INIT(&place->stalled);
     (void)uv_timer_init(&place->loop, &place->stall_timer);
+    (void)uv_timer_init(&place->loop, &place->save_timer);
     (void)uv_idle_init(&place->loop, &place->turn);
 }
 
 void connection_place_close(struct connection_place *place)
 {
     uv_close((uv_handle_t *)&place->stall_timer, NULL);
+    uv_close((uv_handle_t *)&place->save_timer, NULL);
     uv_close((uv_handle_t *)&place->turn, NULL);
 }

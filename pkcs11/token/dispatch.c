@@ -122,9 +122,6 @@ static CK_RV act(const struct entry *entry, struct dispatch_call *call)
     if (!call->dispatch->is_initialized && entry->act != dispatch_initialize) {
         return CKR_CRYPTOKI_NOT_INITIALIZED;
     }
-    if (!entry->act) {
-        return entry->rv;
-    }
     return call->arguments->rv == CKR_OK ? entry->act(call) : call->arguments->rv;
 }
 
@@ -155,6 +152,7 @@ enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct messag
         return DISPATCH_MALFORMED;
     }
     struct message_arguments arguments;
+    arguments.rv = entry->rv;
     if (entry->act && !message_read_arguments(&payload, entry->request, &arguments)) {
         return DISPATCH_MALFORMED;
     }

@@ -213,14 +213,12 @@ CK_RV dispatch_find_objects_final(struct dispatch_call *call)
 CK_RV dispatch_sign_init(struct dispatch_call *call)
 {
     const struct message_arguments *arguments = call->arguments;
-    if (arguments->mechanism.is_null) {
-        return CKR_ARGUMENTS_BAD;
-    }
-    if (arguments->mechanism.encoding == MECHANISM_ENCODING_MODERN) {
+    const struct mechanism *mechanism = &arguments->mechanism;
+    if (mechanism->encoding == MECHANISM_ENCODING_MODERN) {
         call->dispatch->is_modern = true;
     }
     return token_sign_init(call->dispatch->caller, arguments->numbers[0],
-                           &arguments->mechanism.value, arguments->numbers[1]);
+                           mechanism->is_null ? NULL : &mechanism->value, arguments->numbers[1]);
 }
 
 CK_RV dispatch_sign_update(struct dispatch_call *call)

@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include <string.h>
 
 #include "pkcs11/token/algorithm.h"
@@ -41,7 +42,11 @@ static void set_text(CK_UTF8CHAR *field, size_t size, const char *text)
 
 CK_RV token_get_info(CK_INFO *ret_info)
 {
-    *ret_info = (CK_INFO){.cryptokiVersion = {2, 40}, .libraryVersion = {0, 1}};
+    char *rest = NULL;
+    unsigned long major = strtoul(SIGNET_VERSION, &rest, 10);
+    unsigned long minor = *rest == '.' ? strtoul(rest + 1, NULL, 10) : 0;
+    *ret_info =
+        (CK_INFO){.cryptokiVersion = {2, 40}, .libraryVersion = {(CK_BYTE)major, (CK_BYTE)minor}};
     SET_TEXT(ret_info->manufacturerID, "signet");
     SET_TEXT(ret_info->libraryDescription, "signet token");
     return CKR_OK;

@@ -122,7 +122,7 @@ static void read_attribute(struct reader *reader, struct message_arguments *argu
     if (length == 0) {
         return;
     }
-    attribute->pValue = (void *)(uintptr_t)value.data;
+    attribute->pValue = (void *)value.data;
     attribute->ulValueLen = value.size;
 }
 
@@ -182,7 +182,8 @@ static bool may_write(enum value_kind kind)
 CK_RV message_write_attributes(struct message_reply *reply, const CK_ATTRIBUTE *asked,
                                const CK_ATTRIBUTE *values, size_t count, CK_RV rv)
 {
-    enum { OVERHEAD_BYTES = 32 }; /* type, validity, lengths, a number; the code at the end */
+    /* Type, validity, lengths, a number; the code at the end. */
+    static const size_t margin = 64;
     if (rv != CKR_OK && rv != CKR_ATTRIBUTE_SENSITIVE && rv != CKR_ATTRIBUTE_TYPE_INVALID) {
         return rv;
     }
@@ -196,8 +197,8 @@ CK_RV message_write_attributes(struct message_reply *reply, const CK_ATTRIBUTE *
             rv = CKR_BUFFER_TOO_SMALL;
         }
         size_t room = message_reply_room(reply);
-        if (room < 2 * OVERHEAD_BYTES ||
-            (asked[i].pValue && is_known && !is_too_small && room - (2 * OVERHEAD_BYTES) < size)) {
+        if (room < margin ||
+            (asked[i].pValue && is_known && !is_too_small && room - margin < size)) {
             return CKR_DEVICE_MEMORY;
         }
         buffer_append_u32(reply->buffer, (uint32_t)asked[i].type);

@@ -1,5 +1,5 @@
 /* A caller's sessions as bytes, for the agent's next process: a version, the handle of the last
- * session, the sessions, the keys that were withdrawn. All numbers big endian. */
+ * session, the sessions, the keys that it could see. All numbers big endian. */
 #include <string.h>
 
 #include "lib/base/memory.h"
@@ -47,12 +47,19 @@ static void save_session(const struct session *session, struct buffer *state)
     }
 }
 
-static void save_withdrawn(const struct token_caller *caller, struct buffer *state)
+/* Those it still sees too: they may be withdrawn before the next process knows of them. */
+static void save_keys(const struct token_caller *caller, struct buffer *state)
 {
     uint64_t kept = MIN(caller->withdrawn_count, (uint64_t)TOKEN_REMEMBERED_GENERATIONS);
-    buffer_append_u8(state, (uint8_t)kept);
+    size_t seen = caller->view
+                      ? MIN(caller->view->generation_count, (size_t)TOKEN_REMEMBERED_GENERATIONS)
+                      : 0;
+    buffer_append_u8(state, (uint8_t)(kept + seen));
     for (uint64_t i = caller->withdrawn_count - kept; i < caller->withdrawn_count; i++) {
         buffer_append_u64(state, caller->withdrawn[i % TOKEN_REMEMBERED_GENERATIONS]);
+    }
+    for (size_t i = 0; i < seen; i++) {
+        buffer_append_u64(state, generation_private_key(caller->view->generations[i])->handle);
     }
 }
 
@@ -64,7 +71,7 @@ void token_caller_save(const struct token_caller *caller, struct buffer *ret_sta
     for (size_t i = 0; i < caller->session_count; i++) {
         save_session(&caller->sessions[i], ret_state);
     }
-    save_withdrawn(caller, ret_state);
+    save_keys(caller, ret_state);
 }
 
 static bool restore_search(struct session *session, struct reader *reader)
@@ -136,11 +143,11 @@ static bool restore_all(struct token_caller *caller, struct reader *reader)
             return false;
         }
     }
-    uint8_t withdrawn = reader_u8(reader);
-    if (withdrawn > TOKEN_REMEMBERED_GENERATIONS) {
+    uint8_t keys = reader_u8(reader);
+    if (keys > 2 * TOKEN_REMEMBERED_GENERATIONS) {
         return false;
     }
-    for (uint8_t i = 0; i < withdrawn && !reader->is_bad; i++) {
+    for (uint8_t i = 0; i < keys && !reader->is_bad; i++) {
         caller_remember(caller, reader_u64(reader));
     }
     return reader_is_done(reader);

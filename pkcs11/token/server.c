@@ -1,49 +1,12 @@
 #include "pkcs11/token/server.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
-#include "pkcs11/token/connection.h"
-
-/* How the thread tells the owner that connections are over. It may lie in the owner's mailbox when
- * the server is freed, so it is freed by whoever has it last. */
-struct notice {
-    struct mailbox_message message;
-    struct token_server *server; /* NULL: freed */
-};
-
-/* Guarded by the lock: untold, is_notice_posted and the connections' is_released and is_untold. */
-struct token_server {
-    struct connection_place place;
-    pthread_t thread;
-    struct mailbox *mailbox; /* the thread's: commands and signatures */
-    atomic_size_t commands;  /* in the mailbox */
-    uv_poll_t mailbox_poll;
-    /* The thread's. */
-    struct connection_list all; /* served */
-    bool is_ending;
-    /* The owner's. */
-    struct connection_list owned; /* not closed by the owner yet */
-    struct mailbox *owner;
-    atomic_size_t connections;
-    pthread_mutex_t lock;
-    struct connection_list untold;
-    struct notice *notice;
-    bool is_notice_posted;
-};
-
-/* What the owner wants of the thread: in the order in which it was asked. */
-struct command {
-    struct mailbox_message message;
-    struct token_server *server;
-    void (*act)(struct command *command);
-    struct token_connection *connection;
-    struct token_view *view;
-};
+#include "pkcs11/token/server_thread.h"
 
 static void deliver_command(struct mailbox_message *message)
 {
@@ -68,25 +31,6 @@ static void post_command(struct token_server *server, struct token_connection *c
     mailbox_post(server->mailbox, &command->message);
 }
 
-/* A command that the owner waits for; on its stack. */
-struct request {
-    struct mailbox_message message;
-    struct token_server *server;
-    struct token_connection *connection;
-    struct connection_save save;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    bool is_done;
-};
-
-static void finish_request(struct request *request)
-{
-    (void)pthread_mutex_lock(&request->lock);
-    request->is_done = true;
-    (void)pthread_cond_signal(&request->changed);
-    (void)pthread_mutex_unlock(&request->lock);
-}
-
 static void run_request(struct request *request)
 {
     (void)pthread_mutex_init(&request->lock, NULL);
@@ -99,18 +43,6 @@ static void run_request(struct request *request)
     (void)pthread_mutex_unlock(&request->lock);
     (void)pthread_cond_destroy(&request->changed);
     (void)pthread_mutex_destroy(&request->lock);
-}
-
-/* The thread. */
-
-/* Once no connection is left, and no signature that would come to the mailbox. */
-static void end_thread(struct token_server *server)
-{
-    if (server->is_ending && TAILQ_EMPTY(&server->all) && server->place.under_way == 0 &&
-        !uv_is_closing((uv_handle_t *)&server->mailbox_poll)) {
-        uv_close((uv_handle_t *)&server->mailbox_poll, NULL);
-        connection_place_close(&server->place);
-    }
 }
 
 /* Owner's thread. A callback may close connections and free the server. */
@@ -135,115 +67,6 @@ static void tell_owner(struct mailbox_message *message)
     free(notice);
 }
 
-static void connection_is_gone(struct token_connection *connection)
-{
-    struct token_server *server = connection->server;
-    TAILQ_REMOVE(&server->all, connection, all);
-    (void)atomic_fetch_sub(&server->connections, 1);
-    connection->is_gone = true;
-    (void)pthread_mutex_lock(&server->lock);
-    if (!connection->is_released && connection->closed) {
-        connection->is_untold = true;
-        TAILQ_INSERT_TAIL(&server->untold, connection, untold);
-        if (!server->is_notice_posted) {
-            server->is_notice_posted = true;
-            mailbox_post(server->owner, &server->notice->message);
-        }
-    }
-    (void)pthread_mutex_unlock(&server->lock);
-    if (connection->save) {
-        struct connection_save *save = connection->save;
-        connection_free(connection);
-        finish_request(container_of(save, struct request, save));
-    } else if (connection->is_close_seen) {
-        connection_free(connection);
-    }
-    end_thread(server);
-}
-
-static void act_adopt(struct command *command)
-{
-    struct token_connection *connection = command->connection;
-    TAILQ_INSERT_TAIL(&connection->server->all, connection, all);
-    connection_start(connection);
-}
-
-static void act_publish(struct command *command)
-{
-    if (!command->connection->is_gone) {
-        token_caller_set_view(command->connection->dispatch.caller, command->view);
-    }
-    if (command->view) {
-        token_view_unref(command->view);
-    }
-}
-
-static void act_close(struct command *command)
-{
-    struct token_connection *connection = command->connection;
-    if (connection->is_gone) {
-        connection_free(connection);
-        return;
-    }
-    connection->is_close_seen = true;
-    connection_over(connection);
-}
-
-static void deliver_save(struct mailbox_message *message)
-{
-    struct request *request = container_of(message, struct request, message);
-    if (request->connection->is_gone) {
-        connection_free(request->connection);
-        finish_request(request);
-        return;
-    }
-    connection_save(request->connection, &request->save);
-}
-
-static void deliver_end(struct mailbox_message *message)
-{
-    struct request *request = container_of(message, struct request, message);
-    struct token_server *server = request->server;
-    finish_request(request);
-    server->is_ending = true;
-    struct token_connection *connection;
-    TAILQ_FOREACH (connection, &server->all, all) {
-        connection_over(connection);
-    }
-    end_thread(server);
-}
-
-static void deliver(struct token_server *server)
-{
-    mailbox_deliver(server->mailbox);
-    end_thread(server);
-}
-
-static void on_mailbox(uv_poll_t *poll, int status, int events)
-{
-    (void)status;
-    (void)events;
-    deliver(container_of(poll, struct token_server, mailbox_poll));
-}
-
-static void catch_up(struct connection_place *place)
-{
-    struct token_server *server = container_of(place, struct token_server, place);
-    if (atomic_load(&server->commands) > 0) {
-        deliver(server);
-    }
-}
-
-static void *run_thread(void *argument)
-{
-    struct token_server *server = argument;
-    (void)pthread_setname_np(pthread_self(), "pkcs11-token");
-    (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
-    return NULL;
-}
-
-/* The owner. */
-
 /* Signals are the owner's business. */
 static int start_thread(struct token_server *server)
 {
@@ -251,7 +74,7 @@ static int start_thread(struct token_server *server)
     sigset_t before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&server->thread, NULL, run_thread, server);
+    int rc = pthread_create(&server->thread, NULL, server_run_thread, server);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc;
 }
@@ -277,11 +100,11 @@ static int start(struct token_server *server, struct error *err)
     connection_place_init(&server->place);
     (void)uv_poll_init(&server->place.loop, &server->mailbox_poll,
                        mailbox_descriptor(server->mailbox));
-    (void)uv_poll_start(&server->mailbox_poll, UV_READABLE, on_mailbox);
+    (void)uv_poll_start(&server->mailbox_poll, UV_READABLE, server_on_mailbox);
     rc = start_thread(server);
     if (rc != 0) {
         server->is_ending = true;
-        end_thread(server);
+        server_end_thread(server);
         (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
         (void)uv_loop_close(&server->place.loop);
         return error_set_errno(err, rc, "starting the thread of the PKCS#11 server");
@@ -294,8 +117,8 @@ int token_server_new(const struct token_server_config *config, struct token_serv
 {
     struct token_server *server = NEW(struct token_server);
     server->owner = config->mailbox;
-    server->place.gone = connection_is_gone;
-    server->place.catch_up = catch_up;
+    server->place.gone = server_connection_gone;
+    server->place.catch_up = server_catch_up;
     server->place.stall_ms = config->stall_ms;
     TAILQ_INIT(&server->all);
     TAILQ_INIT(&server->owned);
@@ -313,7 +136,7 @@ int token_server_new(const struct token_server_config *config, struct token_serv
 
 void token_server_free(struct token_server *server)
 {
-    struct request request = {.message.deliver = deliver_end, .server = server};
+    struct request request = {.message.deliver = server_deliver_end, .server = server};
     run_request(&request);
     (void)pthread_join(server->thread, NULL);
     (void)uv_loop_close(&server->place.loop);
@@ -377,13 +200,14 @@ int token_server_adopt(struct token_server *server, const struct token_connectio
     (void)atomic_fetch_add(&server->connections, 1);
     /* The connection may be over, but not freed, before this returns. */
     *ret_connection = connection;
-    post_command(server, connection, NULL, act_adopt);
+    post_command(server, connection, NULL, server_act_adopt);
     return 0;
 }
 
 void token_connection_publish(struct token_connection *connection, struct token_view *view)
 {
-    post_command(connection->server, connection, view ? token_view_ref(view) : NULL, act_publish);
+    post_command(connection->server, connection, view ? token_view_ref(view) : NULL,
+                 server_act_publish);
 }
 
 /* The owner gives the connection up: it is not told any more that it is over. */
@@ -404,7 +228,7 @@ int token_connection_save(struct token_connection *connection, int *ret_descript
                           struct buffer *ret_state, struct error *err)
 {
     struct request request = {
-        .message.deliver = deliver_save,
+        .message.deliver = server_deliver_save,
         .server = connection->server,
         .connection = connection,
         .save.descriptor = -1,
@@ -424,7 +248,7 @@ int token_connection_save(struct token_connection *connection, int *ret_descript
 void token_connection_close(struct token_connection *connection)
 {
     release(connection);
-    post_command(connection->server, connection, NULL, act_close);
+    post_command(connection->server, connection, NULL, server_act_close);
 }
 
 void token_server_counters(struct token_server *server, struct token_counters *ret_counters)

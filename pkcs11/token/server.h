@@ -27,11 +27,15 @@ struct token_counters {
 
 int token_server_new(const struct token_server_config *config, struct token_server **ret_server,
                      struct error *err);
-/* Closes all connections, ends the thread; after the return no callback runs any more. */
+/* Closes all connections, ends the thread; after the return no callback runs any more. A message
+ * that does nothing may be left in the owner's mailbox: deliver it before that is freed. */
 void token_server_free(struct token_server *server);
 
+/* The kernel names the writer of a message only if it was asked to before: set SO_PASSCRED on the
+ * listening socket. Without, a client may have written no more than its first byte until here,
+ * which is as far as p11-kit's clients go before they are answered. */
 struct token_connection_config {
-    int descriptor;          /* taken, with or without success */
+    int descriptor;          /* taken, with or without success; nothing was read from it */
     pid_t pid;               /* of the process that connected */
     uint64_t flow;           /* keystore_job's */
     struct token_view *view; /* referenced */

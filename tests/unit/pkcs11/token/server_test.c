@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <malloc.h>
+#include <semaphore.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -25,8 +26,8 @@ struct place {
 
 /* The process on the other side, which is this one. */
 struct peer {
-    int descriptor;
     struct token_connection *connection;
+    int descriptor;
     unsigned closed;
     struct buffer received;
     struct rpc_reply reply;
@@ -662,6 +663,79 @@ static void test_hand_over(void **state)
     tear_down(&place);
 }
 
+/* Keeps the keystore's workers from everything else. */
+struct hang {
+    struct keystore_job job;
+    sem_t begun, end;
+};
+
+static void run_hang(struct keystore_job *job)
+{
+    struct hang *hang = container_of(job, struct hang, job);
+    (void)sem_post(&hang->begun);
+    (void)sem_wait(&hang->end);
+}
+
+static void hang_workers(struct place *place, struct hang *hangs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        hangs[i] = (struct hang){.job = {.run = run_hang, .flow = MANY + i}};
+        assert_int_equal(sem_init(&hangs[i].begun, 0, 0), 0);
+        assert_int_equal(sem_init(&hangs[i].end, 0, 0), 0);
+        assert_int_equal(keystore_submit(place->fixture.keystore, &hangs[i].job, NULL), 0);
+    }
+    assert_int_equal(sem_wait(&hangs[0].begun), 0);
+}
+
+/* The clients are told that the device failed, and keep their connections. */
+static void test_hand_over_while_keys_hang(void **state)
+{
+    (void)state;
+    enum { PEERS = 4, WORKERS_MAX = 16, CALLS = 4 * PEERS };
+    struct place place;
+    struct peer peers[PEERS];
+    int descriptors[PEERS];
+    struct buffer saved[PEERS] = {0};
+    struct hang hangs[WORKERS_MAX];
+    set_up(&place);
+    for (int i = 0; i < PEERS; i++) {
+        connect_peer(&place, &peers[i]);
+        open_session(&peers[i]);
+        assert_int_equal(sign_init(&place, &peers[i], true), CKR_OK);
+    }
+    hang_workers(&place, hangs, WORKERS_MAX);
+    for (int i = 0; i < PEERS; i++) {
+        _cleanup_(buffer_clear) struct buffer request = {0};
+        add_sign(&request, &peers[i]);
+        send_bytes(&peers[i], buffer_bytes(&request));
+    }
+    uint64_t begin = clock_monotonic_ms();
+    struct token_counters counters;
+    do {
+        token_server_counters(place.server, &counters);
+    } while (counters.calls < CALLS && clock_monotonic_ms() - begin < FIXTURE_WAIT_MS);
+    for (int i = 0; i < PEERS; i++) {
+        assert_int_equal(
+            token_connection_save(peers[i].connection, &descriptors[i], &saved[i], NULL), 0);
+    }
+    assert_true(clock_monotonic_ms() - begin < (uint64_t)PEERS * STALL_MS);
+    for (int i = 0; i < PEERS; i++) {
+        adopt(&place, &peers[i], descriptors[i], buffer_bytes(&saved[i]));
+        receive_reply(&peers[i]);
+        assert_int_equal(peers[i].reply.rv, CKR_DEVICE_ERROR);
+        buffer_clear(&saved[i]);
+    }
+    for (size_t i = 0; i < WORKERS_MAX; i++) {
+        (void)sem_post(&hangs[i].end);
+    }
+    for (int i = 0; i < PEERS; i++) {
+        assert_int_equal(sign_init(&place, &peers[i], true), CKR_OK);
+        assert_int_equal(sign(&peers[i]), CKR_OK);
+        disconnect_peer(&peers[i]);
+    }
+    tear_down(&place);
+}
+
 /* Replies that the client has not read yet go on from where they stopped. */
 static void test_hand_over_of_replies(void **state)
 {
@@ -800,6 +874,7 @@ int main(void)
         cmocka_unit_test(test_ends_while_signing),
         cmocka_unit_test(test_callback_frees_server),
         cmocka_unit_test(test_hand_over),
+        cmocka_unit_test(test_hand_over_while_keys_hang),
         cmocka_unit_test(test_hand_over_of_replies),
         cmocka_unit_test(test_save_of_what_is_over),
         cmocka_unit_test(test_saved_state_is_checked),

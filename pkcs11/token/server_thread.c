@@ -1,0 +1,127 @@
+#include "pkcs11/token/server_thread.h"
+
+#include "lib/base/memory.h"
+
+static void finish_request(struct request *request)
+{
+    (void)pthread_mutex_lock(&request->lock);
+    request->is_done = true;
+    (void)pthread_cond_signal(&request->changed);
+    (void)pthread_mutex_unlock(&request->lock);
+}
+
+void server_end_thread(struct token_server *server)
+{
+    if (server->is_ending && TAILQ_EMPTY(&server->all) && server->place.under_way == 0 &&
+        !uv_is_closing((uv_handle_t *)&server->mailbox_poll)) {
+        uv_close((uv_handle_t *)&server->mailbox_poll, NULL);
+        connection_place_close(&server->place);
+    }
+}
+
+void server_connection_gone(struct token_connection *connection)
+{
+    struct token_server *server = connection->server;
+    TAILQ_REMOVE(&server->all, connection, all);
+    (void)atomic_fetch_sub(&server->connections, 1);
+    connection->is_gone = true;
+    (void)pthread_mutex_lock(&server->lock);
+    if (!connection->is_released && connection->closed) {
+        connection->is_untold = true;
+        TAILQ_INSERT_TAIL(&server->untold, connection, untold);
+        if (!server->is_notice_posted) {
+            server->is_notice_posted = true;
+            mailbox_post(server->owner, &server->notice->message);
+        }
+    }
+    (void)pthread_mutex_unlock(&server->lock);
+    if (connection->save) {
+        struct connection_save *save = connection->save;
+        connection_free(connection);
+        finish_request(container_of(save, struct request, save));
+    } else if (connection->is_close_seen) {
+        connection_free(connection);
+    }
+    server_end_thread(server);
+}
+
+void server_act_adopt(struct command *command)
+{
+    struct token_connection *connection = command->connection;
+    TAILQ_INSERT_TAIL(&connection->server->all, connection, all);
+    connection_start(connection);
+}
+
+void server_act_publish(struct command *command)
+{
+    if (!command->connection->is_gone) {
+        token_caller_set_view(command->connection->dispatch.caller, command->view);
+    }
+    if (command->view) {
+        token_view_unref(command->view);
+    }
+}
+
+void server_act_close(struct command *command)
+{
+    struct token_connection *connection = command->connection;
+    if (connection->is_gone) {
+        connection_free(connection);
+        return;
+    }
+    connection->is_close_seen = true;
+    connection_over(connection);
+}
+
+void server_deliver_save(struct mailbox_message *message)
+{
+    struct request *request = container_of(message, struct request, message);
+    if (request->connection->is_gone) {
+        connection_free(request->connection);
+        finish_request(request);
+        return;
+    }
+    connection_save(request->connection, &request->save);
+}
+
+void server_deliver_end(struct mailbox_message *message)
+{
+    struct request *request = container_of(message, struct request, message);
+    struct token_server *server = request->server;
+    finish_request(request);
+    server->is_ending = true;
+    struct token_connection *connection;
+    TAILQ_FOREACH (connection, &server->all, all) {
+        connection_over(connection);
+    }
+    server_end_thread(server);
+}
+
+static void deliver(struct token_server *server)
+{
+    mailbox_deliver(server->mailbox);
+    server_end_thread(server);
+}
+
+void server_on_mailbox(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    deliver(container_of(poll, struct token_server, mailbox_poll));
+}
+
+void server_catch_up(struct connection_place *place)
+{
+    struct token_server *server = container_of(place, struct token_server, place);
+    if (atomic_load(&server->commands) > 0) {
+        deliver(server);
+    }
+}
+
+void *server_run_thread(void *argument)
+{
+    struct token_server *server = argument;
+    (void)pthread_setname_np(pthread_self(), "pkcs11-token");
+    (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
+    return NULL;
+}
