@@ -6,7 +6,7 @@
  *
  *     FUNCTION ACTION [VALUE] [COUNT]     such as  "C_Sign fail 0x32 1"  or  "* hang"
  *
- *     fail VALUE    returns VALUE (a CK_RV) without a call of the module behind
+ *     fail VALUE    returns VALUE (any CK_RV) without a call of the module behind
  *     delay VALUE   waits VALUE milliseconds, then calls it
  *     hang          never returns
  *     crash         ends the process by SIGSEGV
@@ -15,8 +15,9 @@
  *     readonly      (with FUNCTION *) the token is write protected
  *     pin-final     (with FUNCTION *) the token says that one more wrong PIN locks it
  *
- * COUNT is how often the rule applies, always when missing (needs a VALUE before it, 0 will do); it
- * starts anew whenever the file is replaced. The first rule that applies counts. */
+ * FUNCTION is any function of PKCS #11 2.40 by its name, but C_GetFunctionList. COUNT is how often
+ * the rule applies, always when missing (needs a VALUE before it, 0 will do); it starts anew
+ * whenever the file is replaced. The first rule that applies counts. */
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
 #include <pthread.h>
@@ -28,6 +29,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "hw-sim/faulty-module/faulty_module.h"
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST **list);
 
@@ -188,6 +191,25 @@ static CK_RV misbehave(const char *function)
     return take_rule(function, &rule) ? apply(&rule) : CKR_OK;
 }
 
+CK_RV faulty_begin(const char *function)
+{
+    CK_RV rv = is_absent() ? CKR_DEVICE_REMOVED : misbehave(function);
+    if (rv == CKR_OK) {
+        (void)pthread_rwlock_rdlock(&faulty.calls);
+    }
+    return rv;
+}
+
+void faulty_end(void)
+{
+    (void)pthread_rwlock_unlock(&faulty.calls);
+}
+
+CK_FUNCTION_LIST *faulty_real(void)
+{
+    return faulty.real;
+}
+
 /* Defines the wrapper of one function. */
 #define WRAP(name, parameters, arguments)                                                          \
     static CK_RV wrap_##name parameters                                                            \
@@ -200,11 +222,10 @@ static CK_RV misbehave(const char *function)
 #define WRAP_TOKEN(name, parameters, arguments)                                                    \
     static CK_RV wrap_##name parameters                                                            \
     {                                                                                              \
-        CK_RV rv = is_absent() ? CKR_DEVICE_REMOVED : misbehave(#name);                            \
+        CK_RV rv = faulty_begin(#name);                                                            \
         if (rv == CKR_OK) {                                                                        \
-            (void)pthread_rwlock_rdlock(&faulty.calls);                                            \
             rv = faulty.real->name arguments;                                                      \
-            (void)pthread_rwlock_unlock(&faulty.calls);                                            \
+            faulty_end();                                                                          \
         }                                                                                          \
         return rv;                                                                                 \
     }
@@ -329,6 +350,7 @@ static CK_RV load_real(void)
 static void fill_list(void)
 {
     faulty.list = *faulty.real;
+    faulty_fill_others(&faulty.list);
     faulty.list.version.major = 2;
     faulty.list.version.minor = 40;
     faulty.list.C_GetFunctionList = C_GetFunctionList;

@@ -9,6 +9,9 @@ enum { ATTEMPTS_MAX = 4, ATTEMPTS_LIMIT_MS = 10000, SLOTS_MIN = 2, SLOTS_MAX = 1
 /* A transport that was opened anew: what we knew of the TPM behind it is checked first. */
 static TSS2_RC connect(struct tpm_device *device)
 {
+    if (device->transport.is_overdue) {
+        tpm_transport_close(&device->transport);
+    }
     if (device->transport.sys) {
         return TSS2_RC_SUCCESS;
     }
@@ -42,6 +45,24 @@ int tpm_device_attempt(struct tpm_device *device, tpm_operation *operation, void
     }
 }
 
+/* Remembers which sessions there were, in case that the answer gets lost. A resource manager ends
+ * what is left when the transport is closed. */
+static TSS2_RC start_session(struct tpm_device *device)
+{
+    const struct tpm_primary *primary = &device->primary;
+    bool is_managed = tpm_transport_is_managed(&device->transport);
+    TSS2_RC rc = is_managed ? TSS2_RC_SUCCESS
+                            : tpm_command_handles(&device->transport, TPM_HANDLES_LOADED_SESSION,
+                                                  &device->sessions_before);
+    if (rc != TSS2_RC_SUCCESS) {
+        return rc;
+    }
+    rc = tpm_session_start(&device->session, primary->object.handle, &primary->public);
+    device->is_session_astray =
+        !is_managed && (tpm_rc_reaction(rc) == TPM_REACTION_REOPEN || rc == TPM_RC_OVERDUE);
+    return rc;
+}
+
 TSS2_RC tpm_device_session(struct tpm_device *device)
 {
     if (tpm_session_is_usable(&device->session)) {
@@ -49,10 +70,7 @@ TSS2_RC tpm_device_session(struct tpm_device *device)
     }
     tpm_session_end(&device->session, true);
     TSS2_RC rc = tpm_cache_acquire(&device->cache, &device->primary.object);
-    return rc == TSS2_RC_SUCCESS
-               ? tpm_session_start(&device->session, device->primary.object.handle,
-                                   &device->primary.public)
-               : rc;
+    return rc == TSS2_RC_SUCCESS ? start_session(device) : rc;
 }
 
 TSS2_RC tpm_device_sync(struct tpm_device *device)

@@ -18,6 +18,10 @@ struct tpm_device {
     TPMS_CLOCK_INFO clock; /* as last seen; its counters tell resets */
     bool is_clock_known;
     enum tpm_pss pss;
+    /* The answer to the last start of a session never came: perhaps the TPM holds a session that
+     * was not among those of before. */
+    bool is_session_astray;
+    TPML_HANDLE sessions_before;
 };
 
 /* Connects, finds the storage primary and pins it. */

@@ -36,9 +36,9 @@ static const struct rule rules[] = {
      "the TPM was reset, or another program flushed our handles, again and again"},
     {TPM2_RC_NV_RATE, TPM2_RC_NV_RATE, TPM_REACTION_RESEND, ERROR_UNAVAILABLE, NULL,
      "the TPM spares its memory; try later"},
-    {TPM2_RC_LOCKOUT, TPM2_RC_LOCKOUT, TPM_REACTION_FAIL, ERROR_UNAVAILABLE, NULL,
-     "the TPM is in dictionary attack lockout after wrong passwords or unclean stops; it ends by "
-     "itself (tpm2_getcap properties-variable: LOCKOUT_INTERVAL), or at once by "
+    {TPM2_RC_LOCKOUT, TPM2_RC_LOCKOUT, TPM_REACTION_FAIL, ERROR_UNAVAILABLE,
+     "the TPM is in dictionary attack lockout",
+     "after wrong passwords or unclean stops; it ends by itself, or at once by "
      "tpm2_dictionarylockout -c"},
     {TPM2_RC_RETRY, TPM2_RC_RETRY, TPM_REACTION_RESEND, ERROR_UNAVAILABLE, NULL,
      "the TPM stayed busy"},
@@ -82,6 +82,12 @@ static const struct rule rules[] = {
      "use ECDSA keys, or RSA with PKCS #1 v1.5"},
     {TPM_RC_BAD_REQUEST, TPM_RC_BAD_REQUEST, TPM_REACTION_FAIL, ERROR_INVALID_ARGUMENT,
      "the signature scheme or digest does not fit the key", NULL},
+    /* Whoever asks again at once only waits as long again; the keystore does so from time to time.
+     */
+    {TPM_RC_OVERDUE, TPM_RC_OVERDUE, TPM_REACTION_FAIL, ERROR_UNAVAILABLE,
+     "the TPM has not answered in far more time than any needs",
+     "it hangs, or its driver, simulator or resource manager does, or another program keeps it; it "
+     "is asked again until it answers"},
 };
 
 /* A TPM's code without the layer of a resource manager that passed it on, and without the number of

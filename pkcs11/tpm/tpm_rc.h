@@ -18,6 +18,7 @@
 #define TPM_RC_CRYPTO TPM_RC_LOCAL(5)
 #define TPM_RC_PSS_SALT TPM_RC_LOCAL(6)
 #define TPM_RC_BAD_REQUEST TPM_RC_LOCAL(7)
+#define TPM_RC_OVERDUE TPM_RC_LOCAL(8)
 
 enum tpm_reaction {
     TPM_REACTION_FAIL,        /* trying again changes nothing */

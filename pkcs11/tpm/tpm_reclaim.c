@@ -76,7 +76,9 @@ static bool has_handle(const TPML_HANDLE *handles, TPM2_HANDLE handle)
     return false;
 }
 
-void tpm_reclaim_sessions(struct tpm_device *device)
+/* Those that nobody freed while we waited, without those to be spared. */
+static void flush_idle_sessions(struct tpm_device *device, const TPML_HANDLE *spared,
+                                const char *reason)
 {
     TPML_HANDLE before = {0};
     TPML_HANDLE after = {0};
@@ -92,10 +94,26 @@ void tpm_reclaim_sessions(struct tpm_device *device)
     for (size_t i = 0; i < MIN(after.count, ARRAY_SIZE(after.handle)); i++) {
         TPM2_HANDLE handle = after.handle[i];
         if (handle >> TPM2_HR_SHIFT == TPM2_HT_HMAC_SESSION && has_handle(&before, handle) &&
+            !has_handle(spared, handle) &&
             tpm_command_flush(&device->transport, handle) == TSS2_RC_SUCCESS) {
-            log_warning("keystore %s: flushed the session 0x%x, as all session slots of the TPM "
-                        "were taken and nobody seemed to use it",
-                        device->name, handle);
+            log_warning("keystore %s: flushed the session 0x%x, as %s", device->name, handle,
+                        reason);
         }
+    }
+}
+
+void tpm_reclaim_sessions(struct tpm_device *device)
+{
+    static const TPML_HANDLE none = {0};
+    flush_idle_sessions(device, &none,
+                        "all session slots of the TPM were taken and nobody seemed to use it");
+}
+
+void tpm_reclaim_astray_session(struct tpm_device *device)
+{
+    if (device->is_session_astray) {
+        device->is_session_astray = false;
+        flush_idle_sessions(device, &device->sessions_before,
+                            "it was started by a command of ours whose answer was lost");
     }
 }

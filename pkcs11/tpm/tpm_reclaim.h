@@ -10,3 +10,6 @@ void tpm_reclaim_objects(struct tpm_device *device);
 /* Flushes HMAC sessions that nobody freed while we waited for 200 ms. Whose they are cannot be
  * seen, so this is only for when there is no other way. */
 void tpm_reclaim_sessions(struct tpm_device *device);
+/* Flushes the session that a lost answer has left behind: an HMAC session that was not there before
+ * and that nobody frees while we wait for 200 ms. */
+void tpm_reclaim_astray_session(struct tpm_device *device);

@@ -21,6 +21,20 @@ static TSS2_RC read_clock_started(struct tpm_device *device, TPMS_CLOCK_INFO *re
     return rc;
 }
 
+/* Our keys are used in lockout too, so nothing else would tell of it. */
+static void tell_of_lockout(struct tpm_device *device)
+{
+    uint32_t permanent = 0;
+    if (tpm_command_property(&device->transport, TPM2_PT_PERMANENT, &permanent) ==
+            TSS2_RC_SUCCESS &&
+        (permanent & TPMA_PERMANENT_INLOCKOUT)) {
+        log_warning("keystore %s: the TPM is in dictionary attack lockout after wrong passwords or "
+                    "unclean stops. signet's keys are exempt, those of other programs may be "
+                    "refused. It ends by itself, or at once by tpm2_dictionarylockout -c",
+                    device->name);
+    }
+}
+
 TSS2_RC tpm_recovery_restart(struct tpm_device *device)
 {
     TPMS_CLOCK_INFO clock;
@@ -42,6 +56,9 @@ TSS2_RC tpm_recovery_restart(struct tpm_device *device)
     device->is_clock_known = true;
     tpm_cache_forget_all(&device->cache, !are_handles_gone);
     tpm_session_end(&device->session, !are_handles_gone);
+    device->is_session_astray = device->is_session_astray && !are_handles_gone;
+    tpm_reclaim_astray_session(device);
+    tell_of_lockout(device);
     return tpm_primary_check(device);
 }
 

@@ -113,12 +113,39 @@ TSS2_RC tpm_session_start(struct tpm_session *session, TPM2_HANDLE primary,
     return rc;
 }
 
-void tpm_session_end(struct tpm_session *session, bool may_flush)
+/* Whether the TPM no longer holds the session. */
+static bool flush(struct tpm_session *session, TPM2_HANDLE handle)
 {
     struct tpm_transport *transport = session->transport;
-    if (session->handle != 0 && may_flush &&
-        Tss2_Sys_FlushContext_Prepare(transport->sys, session->handle) == TSS2_RC_SUCCESS) {
-        (void)tpm_transport_execute(transport, NULL);
+    TSS2_RC rc = Tss2_Sys_FlushContext_Prepare(transport->sys, handle);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = tpm_transport_execute(transport, NULL);
+    }
+    return rc == TSS2_RC_SUCCESS || tpm_rc_is_handle(rc) || tpm_rc_is_parameter(rc);
+}
+
+static void flush_ended(struct tpm_session *session)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(session->ended); i++) {
+        if (session->ended[i] != 0 && flush(session, session->ended[i])) {
+            session->ended[i] = 0;
+        }
+    }
+}
+
+void tpm_session_end(struct tpm_session *session, bool may_flush)
+{
+    size_t free_slot = 0;
+    while (free_slot + 1 < ARRAY_SIZE(session->ended) && session->ended[free_slot] != 0) {
+        free_slot++;
+    }
+    if (session->handle != 0) {
+        session->ended[free_slot] = session->handle;
+    }
+    if (may_flush) {
+        flush_ended(session);
+    } else {
+        memset(session->ended, 0, sizeof(session->ended));
     }
     session->handle = 0;
     EVP_MAC_CTX_free(session->mac);

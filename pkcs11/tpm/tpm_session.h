@@ -17,6 +17,9 @@ struct tpm_command {
                                 sized and so can be encrypted */
 };
 
+/* As many as a TPM has slots for loaded sessions, on all that are known. */
+enum { TPM_SESSIONS_ENDED_MAX = 3 };
+
 struct tpm_session {
     struct tpm_transport *transport;
     const struct tpm_crypto *crypto;
@@ -26,6 +29,7 @@ struct tpm_session {
     TPM2B_NONCE nonce_tpm;
     TPM2B_NONCE nonce_caller;
     unsigned commands; /* used up after a while, so that no key lives forever */
+    TPM2_HANDLE ended[TPM_SESSIONS_ENDED_MAX]; /* those that the TPM may still hold; 0: none */
 };
 
 /* Takes guarded memory; both pointers are borrowed until tpm_session_close. */
@@ -38,7 +42,8 @@ bool tpm_session_is_usable(const struct tpm_session *session);
 /* Starts a session salted to the loaded primary; none may be there. */
 TSS2_RC tpm_session_start(struct tpm_session *session, TPM2_HANDLE primary,
                           const TPM2B_PUBLIC *public);
-/* Forgets the session; in the TPM too when may_flush says that the handle is still ours. */
+/* Forgets the session; in the TPM too when may_flush says that the handle is still ours. What
+ * cannot be flushed now is flushed when this is called again. */
 void tpm_session_end(struct tpm_session *session, bool may_flush);
 
 /* Sends the command that was prepared in transport->sys, whose only handle is the object of that

@@ -170,6 +170,56 @@ static void damaged_answers_are_errors(void **state)
     bus_free(&bus);
 }
 
+static void lose_start(struct bus *bus, const struct bus_message *command,
+                       struct bus_message *answer)
+{
+    size_t *left = bus->user;
+    if (bus_code(command) == TPM2_CC_StartAuthSession && *left > 0) {
+        (*left)--;
+        answer->size = 0;
+    }
+}
+
+static bool refuse_flush(struct bus *bus, struct bus_message *command,
+                         struct bus_message *ret_answer)
+{
+    (void)bus;
+    if (bus_code(command) != TPM2_CC_FlushContext) {
+        return false;
+    }
+    bus_error(ret_answer, TPM2_RC_SESSION_MEMORY);
+    return true;
+}
+
+/* Of a session that was started while its answer got lost nobody knows the handle; of one that
+ * could not be flushed nobody would ask again. */
+static void no_session_is_left_behind(void **state)
+{
+    const struct swtpm *swtpm = *state;
+    struct bus bus;
+    size_t losses = 2;
+    bus_new(&bus, swtpm);
+    struct tpm_device *device = device_open(bus.tcti, NULL);
+    struct driver_key *key = device_key(device, KEY_TYPE_EC_P256);
+    tpm_session_end(&device->session, true);
+    size_t others = device_load_of(swtpm->tcti).sessions; /* of tests whose TPM was silent */
+    bus_set(&bus, NULL, lose_start, &losses);
+    device_assert_signs(device, key);
+    assert_int_equal(losses, 0);
+    assert_int_equal(device_load_of(swtpm->tcti).sessions, others + 1);
+
+    bus_set(&bus, refuse_flush, NULL, NULL);
+    tpm_session_end(&device->session, true);
+    assert_int_equal(device_load_of(swtpm->tcti).sessions, others + 1);
+    bus_set(&bus, NULL, NULL, NULL);
+    device_assert_signs(device, key);
+    assert_int_equal(device_load_of(swtpm->tcti).sessions, others + 1);
+    keystore_driver_tpm.key_close(device, key);
+    keystore_driver_tpm.close(device);
+    assert_int_equal(device_load_of(swtpm->tcti).sessions, others);
+    bus_free(&bus);
+}
+
 /* Nobody accepts: the queue of the socket fills up, and connecting would wait without end. */
 static void a_full_queue_of_connections_is_given_up(void **state)
 {
@@ -219,6 +269,7 @@ int main(void)
         cmocka_unit_test(closing_does_not_wait_for_each_flush),
         cmocka_unit_test(a_slow_tpm_is_waited_for),
         cmocka_unit_test(damaged_answers_are_errors),
+        cmocka_unit_test(no_session_is_left_behind),
         cmocka_unit_test(a_full_queue_of_connections_is_given_up),
         cmocka_unit_test(a_path_that_is_too_long_is_refused),
     };

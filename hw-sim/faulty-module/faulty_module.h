@@ -1,0 +1,14 @@
+/* What the files of the faulty module share. */
+#pragma once
+
+#include <p11-kit/pkcs11.h>
+
+/* What becomes of a call of the function: CKR_OK to pass it on, then faulty_end. */
+CK_RV faulty_begin(const char *function);
+void faulty_end(void);
+
+/* The module behind. */
+CK_FUNCTION_LIST *faulty_real(void);
+
+/* Fills in the functions of other_calls.c. */
+void faulty_fill_others(CK_FUNCTION_LIST *list);
