@@ -7,7 +7,7 @@
 #include "client/sockets.h"
 #include "lib/base/memory.h"
 
-enum { OPTIONS_MAX = 16, HELP_COLUMN = 28 };
+enum { OPTIONS_MAX = 40, LETTERS_MAX = 6, HELP_COLUMN = 28 };
 
 int option_set_text(void *field, const char *text, struct error *err)
 {
@@ -46,6 +46,14 @@ int option_set_comma_list(void *field, const char *text, struct error *err)
 int option_set_duration(void *field, const char *text, struct error *err)
 {
     return text_parse_duration_ms(text, field, err);
+}
+
+int option_set_flag(void *field, const char *text, struct error *err)
+{
+    (void)text;
+    (void)err;
+    *(bool *)field = true;
+    return 0;
 }
 
 static int set_output(void *field, const char *text, struct error *err)
@@ -89,10 +97,11 @@ static void print_help(const struct command *command)
                  command->name);
     for (size_t i = 0; i < command->option_count; i++) {
         const struct command_option *option = &command->options[i];
-        (void)printf(option->is_required ? " --%s %s" : " [--%s %s]", option->name,
-                     option->argument);
+        bool has_argument = option->argument != NULL;
+        (void)printf(option->is_required ? " --%s%s%s" : " [--%s%s%s]", option->name,
+                     has_argument ? " " : "", has_argument ? option->argument : "");
     }
-    (void)puts(" [--output text|json]");
+    (void)puts(command->takes_words ? " [-- COMMAND ARGS...]" : " [--output text|json]");
     if (command->about) {
         (void)printf("\n%s\n", command->about);
     }
@@ -144,12 +153,14 @@ static int refuse_option(const struct command *command, int kind, const char *wo
 }
 
 static int check_rest(const struct command *command, const uint64_t given, int argc, char **argv,
-                      struct error *err)
+                      struct arguments *arguments, struct error *err)
 {
     if (!command) {
         return 0;
     }
-    if (optind < argc) {
+    if (command->takes_words && optind < argc && strcmp(argv[optind - 1], "--") == 0) {
+        arguments->words = &argv[optind];
+    } else if (optind < argc) {
         return error_set(err, ERROR_INVALID_ARGUMENT, "\"%s\" is not expected", argv[optind]);
     }
     for (size_t i = 0; i < command->option_count; i++) {
@@ -167,24 +178,42 @@ static void make_long_options(const struct command *command,
 {
     size_t count = 0;
     for (; option_at(command, count) && count < OPTIONS_MAX - 1; count++) {
-        ret_options[count] = (struct option){.name = option_at(command, count)->name,
-                                             .has_arg = required_argument,
-                                             .val = 256 + (int)count};
+        ret_options[count] = (struct option){
+            .name = option_at(command, count)->name,
+            .has_arg = option_at(command, count)->argument ? required_argument : no_argument,
+            .val = 256 + (int)count};
     }
     ret_options[count] = (struct option){.name = "help", .val = 'h'};
     ret_options[count + 1] = (struct option){0};
+}
+
+/* How getopt_long reads: "+" stops at the first word, ":" tells a missing value apart. */
+static void make_letters(const struct command *command, char ret_letters[LETTERS_MAX])
+{
+    size_t used = 0;
+    if (!command || command->takes_words) {
+        ret_letters[used++] = '+';
+    }
+    ret_letters[used++] = ':';
+    ret_letters[used++] = 'h';
+    if (command && command->first_letter) {
+        ret_letters[used++] = command->first_letter;
+        ret_letters[used++] = ':';
+    }
+    ret_letters[used] = 0;
 }
 
 int command_parse(const struct command *command, int argc, char **argv, struct arguments *arguments,
                   struct error *err)
 {
     struct option known[OPTIONS_MAX + 1];
+    char letters[LETTERS_MAX];
     uint64_t given = 0;
     make_long_options(command, known);
+    make_letters(command, letters);
     optind = 0;
     opterr = 0;
-    for (int found = 0;
-         (found = getopt_long(argc, argv, command ? ":h" : "+:h", known, NULL)) != -1;) {
+    for (int found = 0; (found = getopt_long(argc, argv, letters, known, NULL)) != -1;) {
         if (found == 'h') {
             command ? print_help(command) : command_print_overview();
             return 1;
@@ -192,14 +221,14 @@ int command_parse(const struct command *command, int argc, char **argv, struct a
         if (found == '?' || found == ':') {
             return refuse_option(command, found, argv[optind - 1], err);
         }
-        size_t index = (size_t)found - 256;
+        size_t index = found >= 256 ? (size_t)found - 256 : 0;
         const struct command_option *option = option_at(command, index);
-        if (option->set((char *)arguments + option->offset, optarg, err) < 0) {
+        if (option->set((char *)arguments + option->offset, optarg ? optarg : "true", err) < 0) {
             return error_prepend(err, "--%s", option->name);
         }
         given |= UINT64_C(1) << index;
     }
-    return check_rest(command, given, argc, argv, err);
+    return check_rest(command, given, argc, argv, arguments, err);
 }
 
 /* How many words of argv the name is made of; 0: argv says something else. */
@@ -236,6 +265,10 @@ void arguments_clear(struct arguments *arguments)
     free(arguments->token);
     free(arguments->id);
     free(arguments->hint);
+    free(arguments->config);
+    for (size_t i = 0; i < HELPER_BLOCK_OPTIONS_MAX; i++) {
+        text_list_clear(&arguments->block[i]);
+    }
     text_list_clear(&arguments->audience);
     text_list_clear(&arguments->selectors);
     text_list_clear(&arguments->dns_names);

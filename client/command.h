@@ -4,6 +4,7 @@
 #include "lib/base/text.h"
 
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
+enum { HELPER_BLOCK_OPTIONS_MAX = 32 };
 enum bundle_format { BUNDLE_SUMMARY, BUNDLE_PEM, BUNDLE_JWKS, BUNDLE_SPIFFE };
 
 /* The values of all options of all commands; a command reads those that it lists. Not given: NULL,
@@ -22,11 +23,15 @@ struct arguments {
     char *hint;
     uint64_t x509_svid_ttl_ms, jwt_svid_ttl_ms;
     enum bundle_format bundle_format;
+    char *config;
+    bool is_once, is_check;
+    struct text_list block[HELPER_BLOCK_OPTIONS_MAX]; /* of `signet helper`, by its option table */
+    char **words;                                     /* after "--", NULL ends; borrowed */
 };
 
 struct command_option {
     const char *name;     /* without the dashes */
-    const char *argument; /* such as "DIR" */
+    const char *argument; /* such as "DIR"; NULL: it has none, and set gets "true" */
     const char *help;     /* one line */
     /* Reads text into the field; may be called again for a list. */
     int (*set)(void *field, const char *text, struct error *err);
@@ -41,6 +46,8 @@ struct command {
     const char *example;
     const struct command_option *options; /* its own, besides those of all commands */
     size_t option_count;
+    char first_letter; /* -c for the first of them; 0: none */
+    bool takes_words;  /* a command of the host after "--" */
     int (*run)(const struct arguments *arguments, struct error *err);
 };
 
@@ -53,6 +60,8 @@ int option_set_list(void *field, const char *text, struct error *err);
 /* As option_set_list, and commas separate items. */
 int option_set_comma_list(void *field, const char *text, struct error *err);
 int option_set_duration(void *field, const char *text, struct error *err);
+/* bool. */
+int option_set_flag(void *field, const char *text, struct error *err);
 
 /* Reads argv (argv[0] is not looked at) by the command's options and those of all commands.
  * Returns 1 when --help was asked for, which has been printed. Without a command (NULL) it stops at

@@ -1,7 +1,17 @@
 #include "client/subcommands.h"
 
 const struct command *const commands[] = {
-    &command_svid_fetch_x509, &command_svid_fetch_jwt, &command_svid_validate, &command_svid_watch,
-    &command_entry_list,      &command_entry_add,      &command_entry_remove,  &command_bundle_show,
-    &command_key_list,        &command_health,         &command_reload,        NULL,
+    &command_svid_fetch_x509,
+    &command_svid_fetch_jwt,
+    &command_svid_validate,
+    &command_svid_watch,
+    &command_entry_list,
+    &command_entry_add,
+    &command_entry_remove,
+    &command_bundle_show,
+    &command_key_list,
+    &command_health,
+    &command_reload,
+    &command_helper,
+    NULL,
 };

@@ -9,3 +9,4 @@ extern const struct command command_entry_list, command_entry_add, command_entry
 extern const struct command command_bundle_show;
 extern const struct command command_key_list;
 extern const struct command command_health, command_reload;
+extern const struct command command_helper;
