@@ -2,13 +2,17 @@
  * signs in a loop.
  *
  *     bench_p11load MODULE LABEL CLIENTS MILLISECONDS [PINFILE]
+ *     bench_p11load crowd MODULE LABEL CLIENTS MILLISECONDS
  *     bench_p11load idle MODULE PID COUNT
  *
  * The first prints signatures a second, and their p50 and p99 in microseconds; and the ratio of the
- * slowest client's count to the mean. The second opens COUNT connections and prints the bytes of
+ * slowest client's count to the mean. The second has one client sign now and
+ * then, alone and then beside CLIENTS that sign without end on the other core; it prints the p50
+ * and p99 of the one in both cases. The third opens COUNT connections and prints the bytes of
  * resident memory that each costs the process PID. */
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,7 +27,7 @@
 
 #include "lib/base/macro.h"
 
-enum { SAMPLES_MAX = 20000, CLIENTS_MAX = 1024, DIGEST_BYTES = 32 };
+enum { SAMPLES_MAX = 20000, CLIENTS_MAX = 1024, DIGEST_BYTES = 32, PACE_US = 5000 };
 
 /* Shared by the processes. */
 struct client_result {
@@ -33,6 +37,8 @@ struct client_result {
 struct load {
     _Atomic unsigned ready;
     _Atomic bool is_begun, is_over;
+    unsigned crowd_core; /* where all but the first run, if the first is paced */
+    bool is_first_paced;
     struct client_result clients[];
 };
 
@@ -143,10 +149,22 @@ static bool sign(struct application *application)
                CKR_OK;
 }
 
+static void stay_on(unsigned core)
+{
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(core, &cores);
+    (void)sched_setaffinity(0, sizeof(cores), &cores);
+}
+
 static void run_client(struct load *load, struct client_result *result, const char *module,
                        const char *label, const char *pin_path)
 {
     struct application application = {.p11 = load_module(module)};
+    bool is_paced = load->is_first_paced && result == &load->clients[0];
+    if (load->is_first_paced) {
+        stay_on(is_paced ? 1 - load->crowd_core : load->crowd_core);
+    }
     open_session(&application);
     if (pin_path) {
         login(&application, pin_path);
@@ -170,6 +188,9 @@ static void run_client(struct load *load, struct client_result *result, const ch
             result->samples_ns[count] = (uint32_t)(now_ns() - start);
         }
         count++;
+        if (is_paced) {
+            (void)usleep(PACE_US);
+        }
     }
     result->count = count;
     _exit(0);
@@ -208,22 +229,25 @@ static void report(const struct load *load, unsigned clients, double seconds)
     free(all);
 }
 
-static int measure(char **arguments, int count)
+static struct load *load_new(unsigned clients)
 {
-    unsigned clients = (unsigned)strtoul(arguments[2], NULL, 10);
-    unsigned long limit_ms = strtoul(arguments[3], NULL, 10);
-    const char *pin_path = count > 4 ? arguments[4] : NULL;
-    if (clients == 0 || clients > CLIENTS_MAX) {
+    struct load *load = clients == 0 || clients > CLIENTS_MAX
+                            ? MAP_FAILED
+                            : mmap(NULL, sizeof(*load) + clients * sizeof(struct client_result),
+                                   PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (load == MAP_FAILED) {
         die("CLIENTS", CKR_ARGUMENTS_BAD);
     }
-    struct load *load = mmap(NULL, sizeof(*load) + clients * sizeof(struct client_result),
-                             PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (load == MAP_FAILED) {
-        die("mmap", CKR_HOST_MEMORY);
-    }
+    return load;
+}
+
+/* Runs the clients for that long; returns the seconds that it took. */
+static double run(struct load *load, unsigned clients, unsigned long limit_ms, const char *module,
+                  const char *label, const char *pin_path)
+{
     for (unsigned i = 0; i < clients; i++) {
         if (fork() == 0) {
-            run_client(load, &load->clients[i], arguments[0], arguments[1], pin_path);
+            run_client(load, &load->clients[i], module, label, pin_path);
         }
         /* One after the other: some modules cannot start many times at once. */
         while (load->ready <= i) {
@@ -240,7 +264,41 @@ static int measure(char **arguments, int count)
     double seconds = (double)(now_ns() - start) / 1e9;
     while (wait(NULL) > 0) {
     }
+    return seconds;
+}
+
+static int measure(char **arguments, int count)
+{
+    unsigned clients = (unsigned)strtoul(arguments[2], NULL, 10);
+    struct load *load = load_new(clients);
+    double seconds = run(load, clients, strtoul(arguments[3], NULL, 10), arguments[0], arguments[1],
+                         count > 4 ? arguments[4] : NULL);
     report(load, clients, seconds);
+    return 0;
+}
+
+static void print_first(struct load *load, const char *end)
+{
+    struct client_result *first = &load->clients[0];
+    unsigned taken = MIN(first->count, SAMPLES_MAX);
+    if (first->failures > 0 || taken == 0) {
+        die("the one client failed", CKR_FUNCTION_FAILED);
+    }
+    qsort(first->samples_ns, taken, sizeof(first->samples_ns[0]), compare);
+    printf("%.0f %.0f%s", first->samples_ns[taken / 2] / 1e3,
+           first->samples_ns[taken * 99 / 100] / 1e3, end);
+}
+
+static int measure_crowd(char **arguments)
+{
+    unsigned crowd = (unsigned)strtoul(arguments[2], NULL, 10);
+    for (int round = 0; round < 2; round++) {
+        unsigned clients = round == 0 ? 1 : crowd + 1;
+        struct load *load = load_new(clients);
+        load->is_first_paced = true;
+        (void)run(load, clients, strtoul(arguments[3], NULL, 10), arguments[0], arguments[1], NULL);
+        print_first(load, round == 0 ? " " : "\n");
+    }
     return 0;
 }
 
@@ -294,8 +352,12 @@ int main(int argc, char **argv)
         (void)signal(SIGTERM, SIG_DFL);
         return measure_idle(argv + 2);
     }
+    if (argc == 6 && strcmp(argv[1], "crowd") == 0) {
+        return measure_crowd(argv + 2);
+    }
     if (argc < 5) {
         (void)fprintf(stderr, "usage: bench_p11load MODULE LABEL CLIENTS MILLISECONDS [PINFILE]\n"
+                              "       bench_p11load crowd MODULE LABEL CLIENTS MILLISECONDS\n"
                               "       bench_p11load idle MODULE PID COUNT\n");
         return 2;
     }
