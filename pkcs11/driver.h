@@ -19,8 +19,8 @@ struct driver_key {
 struct keystore_driver {
     const char *name; /* "tpm", "pkcs11", "memory" */
     enum key_protection protection;
-    /* The hardware holds nothing of a key: whoever has the reference may open it again, so that also
-     * ephemeral keys can outlive the process. */
+    /* The hardware holds nothing of a key: whoever has the reference may open it again, so that
+     * also ephemeral keys can outlive the process. */
     bool has_keys_in_references;
     unsigned max_workers; /* how many threads may call at once; the keystore uses
                              worker_count(config) or 1 */

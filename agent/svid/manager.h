@@ -76,8 +76,8 @@ int manager_start(struct manager *manager, struct error *err);
  * want better protected, is withdrawn before the return; what they want kept elsewhere or of
  * another key type serves until the next is there. */
 void manager_set_rules(struct manager *manager, struct rules *rules);
-/* SVIDs that manager_each_svid told an earlier process of the agent, as record_append (record.h) wrote
- * them: those that entries and rules still want serve on. After manager_start, before anybody
+/* SVIDs that manager_each_svid told an earlier process of the agent, as record_append (record.h)
+ * wrote them: those that entries and rules still want serve on. After manager_start, before anybody
  * subscribes; opens keys, which blocks. */
 void manager_restore(struct manager *manager, struct bytes records);
 /* No subscription may be left. Waits for work in hand, then calls stopped; the manager is freed.

@@ -3,7 +3,8 @@
 
 #include "agent/svid/identity.h"
 
-/* An SVID of an earlier process, taken if the identity has none and the rules want just this key. */
+/* An SVID of an earlier process, taken if the identity has none and the rules want just this key.
+ */
 void renewal_restore(struct identity *identity, struct svid_x509 *svid);
 /* Looks at the identity, issues what is missing, drops what is over: its timer's function. */
 void renewal_review(struct timer *timer);

@@ -4,8 +4,8 @@
 #include "agent/svid/manager.h"
 #include "agent/svid/plan.h"
 
-/* From a request that succeeded now and the key that was made for it by this plan. The material, the
- * chain and the serial number are taken. */
+/* From a request that succeeded now and the key that was made for it by this plan. The material,
+ * the chain and the serial number are taken. */
 struct svid_x509 *svid_x509_new(struct entry *entry, const struct plan *plan, int64_t now_s,
                                 struct key_material *material, struct x509_request *request);
 /* The same certificate and key under a changed entry (another hint, say). */

@@ -13,6 +13,8 @@ port=      # of what was started last
 started=() # processes to end
 module=$(find /usr/lib /usr/lib64 -path '*/pkcs11/p11-kit-client.so' 2>/dev/null | head -n 1)
 
+has_provider() { [ -e "$(openssl version -m | sed 's/.*"\(.*\)"/\1/')/pkcs11.so" ]; }
+
 # in_pkcs11_lab: from here on in a lab in which this user has the four identities.
 in_pkcs11_lab() {
     in_lab --conf "$interop/pkcs11.conf"
@@ -23,7 +25,13 @@ in_pkcs11_lab() {
     for name in "${identities[@]}"; do
         add_entry "$name" --x509-svid-ttl "$life" --dns localhost >"$LAB_DIR/$name.entry"
     done
+    wait_until 60 has_all || fail "not every identity has an SVID within a minute: $(cat "$LAB_DIR/svids.json")"
+}
+
+has_all() {
     fetch
+    local name
+    for name in "${identities[@]}" peer; do [ -f "$svids/$name/svid.0.pem" ] || return; done
 }
 
 # A case whose software needs another entry has its own of these two.
@@ -177,6 +185,13 @@ is_refused() {
     grep -Eq -- "$pattern" <<<"$output" || fail "nothing like '$pattern' in what '$*' said: $output"
 }
 
+# page_says PATTERN: each of its alternatives, so that whoever reads the message finds it there.
+page_says() {
+    local part parts
+    IFS='|' read -ra parts <<<"$1"
+    for part in "${parts[@]}"; do grep -qF -- "$part" "$page" || fail "docs/clients.md does not say '$part'"; done
+}
+
 every_identity() {
     local name
     for name in "${identities[@]}"; do "$1" "$name" "${@:2}"; done
@@ -186,6 +201,7 @@ every_identity() {
 # rotation, and after the entries were removed.
 one_shot() {
     local name
+    page_says "$2"
     every_identity connects "$1"
     wait_for_rotation
     every_identity connects "$1"
@@ -216,6 +232,7 @@ load_and_connect() { ask load && ask_to_connect "$1"; }
 # and after the entries were removed, with the objects that it holds and after it has looked again. Each has its words.
 long_running() {
     local name
+    page_says "$1"
     every_identity connects load_and_connect
     wait_for_rotation
     for name in "${identities[@]}"; do expect 0 '^ok .*BEGIN CERTIFICATE' ask_to_connect "$name"; done
@@ -268,6 +285,7 @@ log_has() { grep -Eqs -- "$1" "$2"; }
 # its log says why.
 server() {
     local name
+    page_says "$2"
     every_identity must_be_served_with
     wait_for_rotation
     every_identity must_be_served_with "$LAB_DIR/before"
