@@ -46,19 +46,24 @@ static void holder_leave(struct holder *holder)
     }
 }
 
-/* Lives on while something uses it. */
-static void holder_close(struct holder *holder)
+/* Only between busy++ and holder_leave, which frees what has ended. */
+static void holder_end(struct holder *holder)
 {
     if (holder->is_closed) {
         return;
     }
-    holder->busy++;
     holder->is_closed = true;
     if (holder->connection) {
         token_connection_close(take_ptr(holder->connection));
     }
     subscription_free(take_ptr(holder->subscription));
     file_close_cleanup(&holder->descriptor);
+}
+
+static void holder_close(struct holder *holder)
+{
+    holder->busy++;
+    holder_end(holder);
     holder_leave(holder);
 }
 
@@ -71,10 +76,11 @@ void holders_close(struct tokens *tokens)
     }
 }
 
+/* As holder_end. */
 static void deny(struct holder *holder, const struct error *reason)
 {
     decision_denied(&holder->tokens->decisions, holder->caller->peer, "pkcs11", reason);
-    holder_close(holder);
+    holder_end(holder);
 }
 
 static void connection_closed(void *user)
