@@ -35,6 +35,7 @@ static void deliver_unrun(struct keystore *keystore)
             mailbox_post(job->mailbox, &job->message);
         }
     }
+    queue_clear(&keystore->queue);
 }
 
 void keystore_free(struct keystore *keystore)

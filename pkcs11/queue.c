@@ -17,6 +17,8 @@ struct queue_lane {
 struct queue_flow {
     uint64_t flow;
     size_t waiting;
+    uint64_t served_at; /* what queue->served was after its last job; 0: never */
+    TAILQ_ENTRY(queue_flow) idle;
     struct queue_lane lanes[KEYSTORE_PRIORITY_COUNT];
     UT_hash_handle hh;
 };
@@ -31,6 +33,7 @@ static const size_t quarters[KEYSTORE_PRIORITY_COUNT] = {
 void queue_init(struct queue *queue, size_t limit, size_t flow_limit)
 {
     *queue = (struct queue){.limit = limit, .flow_limit = flow_limit};
+    TAILQ_INIT(&queue->idle);
     for (size_t i = 0; i < KEYSTORE_PRIORITY_COUNT; i++) {
         TAILQ_INIT(&queue->rounds[i].rested);
         TAILQ_INIT(&queue->rounds[i].busy);
@@ -65,17 +68,49 @@ static int check_room(const struct queue *queue, const struct queue_flow *flow,
     return 0;
 }
 
-/* Where it is remembered when the flow was served. */
-static uint64_t *memory_of(struct queue *queue, uint64_t flow)
+/* NOLINTNEXTLINE(readability-function-size): it is all in uthash's macro */
+static void forget_oldest(struct queue *queue)
 {
-    const uint64_t odd = 0x9e3779b97f4a7c15; /* 2^64 / golden ratio: spreads neighbours */
-    return &queue->served_at[(flow * odd >> 32) % QUEUE_MEMORY];
+    struct queue_flow *flow = TAILQ_FIRST(&queue->idle);
+    TAILQ_REMOVE(&queue->idle, flow, idle);
+    queue->idle_count--;
+    HASH_DELETE(hh, queue->flows, flow);
+    free(flow);
+}
+
+void queue_clear(struct queue *queue)
+{
+    while (queue->idle_count > 0) {
+        forget_oldest(queue);
+    }
+}
+
+static void note_busy(struct queue *queue, struct queue_flow *flow)
+{
+    if (flow->waiting == 0 && flow->served_at != 0) {
+        TAILQ_REMOVE(&queue->idle, flow, idle);
+        queue->idle_count--;
+    }
+    flow->waiting++;
+    queue->waiting++;
+}
+
+static void note_served(struct queue *queue, struct queue_flow *flow)
+{
+    flow->served_at = ++queue->served;
+    queue->waiting--;
+    if (--flow->waiting == 0) {
+        TAILQ_INSERT_TAIL(&queue->idle, flow, idle);
+        if (++queue->idle_count > QUEUE_REMEMBERED) {
+            forget_oldest(queue);
+        }
+    }
 }
 
 /* A flow that was served goes to the end, unless each that waits could have been served since. */
 static void take_place(struct queue *queue, struct queue_round *round, struct queue_lane *lane)
 {
-    uint64_t served_at = *memory_of(queue, lane->flow->flow);
+    uint64_t served_at = lane->flow->served_at;
     bool has_rested = served_at == 0 || queue->served - served_at > round->waiting;
     TAILQ_INSERT_TAIL(has_rested ? &round->rested : &round->busy, lane, turn);
     lane->is_rested = has_rested;
@@ -97,8 +132,7 @@ int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
     job->next = NULL;
     *lane->last = job;
     lane->last = &job->next;
-    flow->waiting++;
-    queue->waiting++;
+    note_busy(queue, flow);
     return 0;
 }
 
@@ -117,17 +151,12 @@ static struct keystore_job *take_turn(struct queue *queue, struct queue_round *r
     round->rested_run = lane->is_rested ? round->rested_run + 1 : 0;
     TAILQ_REMOVE(lane->is_rested ? &round->rested : &round->busy, lane, turn);
     round->waiting--;
-    *memory_of(queue, flow->flow) = ++queue->served;
     lane->first = job->next;
+    note_served(queue, flow);
     if (lane->first) {
         take_place(queue, round, lane);
     } else {
         lane->last = &lane->first;
-    }
-    queue->waiting--;
-    if (--flow->waiting == 0) {
-        HASH_DELETE(hh, queue->flows, flow);
-        free(flow);
     }
     job->next = NULL;
     return job;

@@ -12,9 +12,9 @@ struct queue_flow;
 
 TAILQ_HEAD(queue_turns, queue_lane);
 
-/* Turns of rested flows in a row before one of the others has its own; and how many places there
- * are to remember when a flow was served, which flows may have to share. */
-enum { QUEUE_RESTED_RUN = 8, QUEUE_MEMORY = 1024 };
+/* Turns of rested flows in a row before one of the others has its own; and how many flows without
+ * jobs are remembered, so that one is known to have been served lately. */
+enum { QUEUE_RESTED_RUN = 8, QUEUE_REMEMBERED = 4096 };
 
 /* The flows that have jobs of one priority, each list in the order of their turns. */
 struct queue_round {
@@ -25,11 +25,15 @@ struct queue_round {
 
 struct queue {
     struct queue_round rounds[KEYSTORE_PRIORITY_COUNT];
-    struct queue_flow *flows; /* hash by flow; only those with jobs */
+    struct queue_flow *flows;      /* hash by flow */
+    TAILQ_HEAD(, queue_flow) idle; /* those without jobs, the one served last at the end */
+    size_t idle_count;
     size_t waiting, limit, flow_limit;
-    uint64_t served;                  /* jobs so far */
-    uint64_t served_at[QUEUE_MEMORY]; /* what served was after the flow's last job; 0: none yet */
+    uint64_t served; /* jobs so far */
 };
+
+/* No job may be left. */
+void queue_clear(struct queue *queue);
 
 /* limit: jobs in all; flow_limit: jobs of one flow, which does not hold for flow 0. */
 void queue_init(struct queue *queue, size_t limit, size_t flow_limit);

@@ -27,7 +27,7 @@
 
 #include "lib/base/macro.h"
 
-enum { SAMPLES_MAX = 20000, CLIENTS_MAX = 1024, DIGEST_BYTES = 32, PACE_US = 5000 };
+enum { SAMPLES_MAX = 20000, CLIENTS_MAX = 1024, DIGEST_BYTES = 32, PACE_US = 200000 };
 
 /* Shared by the processes. */
 struct client_result {
@@ -36,7 +36,8 @@ struct client_result {
 };
 struct load {
     _Atomic unsigned ready;
-    _Atomic bool is_begun, is_over;
+    _Atomic bool is_over;
+    int gate[2];
     unsigned crowd_core; /* where all but the first run, if the first is paced */
     bool is_first_paced;
     struct client_result clients[];
@@ -174,9 +175,9 @@ static void run_client(struct load *load, struct client_result *result, const ch
         (void)sign(&application);
     }
     load->ready++;
-    while (!load->is_begun) {
-        (void)usleep(200);
-    }
+    char ignored;
+    (void)close(load->gate[1]);
+    (void)!read(load->gate[0], &ignored, 1); /* ends when the gate is closed: begin */
     unsigned count = 0;
     while (!load->is_over) {
         uint64_t start = now_ns();
@@ -245,6 +246,9 @@ static struct load *load_new(unsigned clients)
 static double run(struct load *load, unsigned clients, unsigned long limit_ms, const char *module,
                   const char *label, const char *pin_path)
 {
+    if (pipe(load->gate) < 0) {
+        die("pipe", CKR_HOST_MEMORY);
+    }
     for (unsigned i = 0; i < clients; i++) {
         if (fork() == 0) {
             run_client(load, &load->clients[i], module, label, pin_path);
@@ -258,7 +262,7 @@ static double run(struct load *load, unsigned clients, unsigned long limit_ms, c
         }
     }
     uint64_t start = now_ns();
-    load->is_begun = true;
+    (void)close(load->gate[1]);
     (void)usleep((useconds_t)limit_ms * 1000);
     load->is_over = true;
     double seconds = (double)(now_ns() - start) / 1e9;

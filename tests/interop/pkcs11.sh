@@ -15,6 +15,8 @@ module=$(find /usr/lib /usr/lib64 -path '*/pkcs11/p11-kit-client.so' 2>/dev/null
 
 has_provider() { [ -e "$(openssl version -m | sed 's/.*"\(.*\)"/\1/')/pkcs11.so" ]; }
 
+needs_engine() { openssl engine pkcs11 >/dev/null 2>&1 || skip "OpenSSL's pkcs11 engine is not here; hw-sim/setup interop installs it"; }
+
 # in_pkcs11_lab: from here on in a lab in which this user has the four identities.
 in_pkcs11_lab() {
     in_lab --conf "$interop/pkcs11.conf"
@@ -280,15 +282,19 @@ moves_on() {
 
 log_has() { grep -Eqs -- "$1" "$2"; }
 
-# server RELOAD DENIED: a server that listens on each identity's port, and logs to $LAB_DIR/server.log: now, after a rotation
-# without a reload, after the reload that the page documents, and after the entries were removed, when it cannot serve, and
-# its log says why.
+# server RELOAD DENIED [AFTER-ROTATION]: a server that listens on each identity's port, and logs to $LAB_DIR/server.log: now,
+# after a rotation without a reload, also once AFTER-ROTATION was run, after the reload that the page documents, and after
+# the entries were removed, when it cannot serve, and its log says why.
 server() {
     local name
     page_says "$2"
     every_identity must_be_served_with
     wait_for_rotation
     every_identity must_be_served_with "$LAB_DIR/before"
+    if [ -n "${3:-}" ]; then
+        "$3"
+        every_identity must_be_served_with "$LAB_DIR/before"
+    fi
     every_identity moves_on "$1"
     remove_entries
     for name in "${identities[@]}"; do is_refused 'handshake failure|internal error|[Aa]lert' visit "$name"; done

@@ -65,6 +65,7 @@ static void test_order(void **state)
         }
         assert_string_equal(order, orders[i].expected);
         assert_null(queue_pop(&queue, BACKGROUND));
+        queue_clear(&queue);
         assert_null(queue.flows);
     }
 }
@@ -83,6 +84,7 @@ static void test_new_work_of_a_flow_goes_to_the_end_of_its_turn(void **state)
     assert_ptr_equal(queue_pop(&queue, USE), &jobs[2]);
     assert_ptr_equal(queue_pop(&queue, USE), &jobs[1]);
     assert_ptr_equal(queue_pop(&queue, USE), &jobs[3]);
+    queue_clear(&queue);
 }
 
 enum { HAMMERING = 20 };
@@ -120,6 +122,7 @@ static void test_who_asks_seldom_does_not_wait_for_those_who_hammer(void **state
     }
     assert_ptr_equal(queue_pop(&queue, USE), &seldom);
     assert_null(queue_pop(&queue, USE));
+    queue_clear(&queue);
 }
 
 static void test_a_stream_of_new_flows_does_not_starve_the_others(void **state)
@@ -143,6 +146,7 @@ static void test_a_stream_of_new_flows_does_not_starve_the_others(void **state)
     assert_in_range(before_steady, 0, QUEUE_RESTED_RUN);
     while (queue_pop(&queue, USE)) {
     }
+    queue_clear(&queue);
 }
 
 static void test_lowest(void **state)
@@ -158,6 +162,7 @@ static void test_lowest(void **state)
     assert_ptr_equal(queue_pop(&queue, ISSUE), &issue);
     assert_null(queue_pop(&queue, ISSUE));
     assert_ptr_equal(queue_pop(&queue, BACKGROUND), &background);
+    queue_clear(&queue);
 }
 
 /* How many jobs of a flow and priority an empty queue of 16, flows of 5, takes. */
@@ -191,6 +196,7 @@ static void test_limits(void **state)
         }
         assert_int_equal(queue_push(&queue, &jobs[0], NULL), 0);
         assert_ptr_equal(queue_pop(&queue, BACKGROUND), &jobs[0]);
+        queue_clear(&queue);
     }
 }
 
@@ -206,6 +212,7 @@ static void test_a_full_flow_does_not_stop_another(void **state)
     }
     while (queue_pop(&queue, USE)) {
     }
+    queue_clear(&queue);
 }
 
 int main(void)
