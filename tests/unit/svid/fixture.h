@@ -172,7 +172,8 @@ static const struct issuer_operations fake_operations = {
 
 /* The hardware: the driver of the memory under another name, whose keys can be lost. */
 enum { FAKE_KEYS_MAX = 8192 };
-static struct driver_key *_Atomic fake_keys[FAKE_KEYS_MAX];
+static struct driver_key *fake_keys[FAKE_KEYS_MAX]; /* those that are open */
+static pthread_mutex_t fake_keys_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_size_t fake_key_count;
 static atomic_bool fake_hardware_fails;
 static pthread_mutex_t fake_hardware_answers = PTHREAD_MUTEX_INITIALIZER; /* held: it hangs */
@@ -186,31 +187,36 @@ static inline int fake_key_generate(void *state, enum key_type type, const uint8
         return error_set(err, ERROR_INTERNAL, "the hardware is out of order");
     }
     TRY(keystore_driver_memory.key_generate(state, type, id, ret_key, err));
+    (void)pthread_mutex_lock(&fake_keys_lock);
     size_t index = atomic_fetch_add(&fake_key_count, 1);
     if (index < FAKE_KEYS_MAX) {
-        atomic_store(&fake_keys[index], *ret_key);
+        fake_keys[index] = *ret_key;
     }
+    (void)pthread_mutex_unlock(&fake_keys_lock);
     return 0;
 }
 
 static inline void fake_key_close(void *state, struct driver_key *key)
 {
+    (void)pthread_mutex_lock(&fake_keys_lock);
     for (size_t i = 0; i < MIN(atomic_load(&fake_key_count), (size_t)FAKE_KEYS_MAX); i++) {
-        if (atomic_load(&fake_keys[i]) == key) {
-            atomic_store(&fake_keys[i], NULL);
+        if (fake_keys[i] == key) {
+            fake_keys[i] = NULL;
         }
     }
+    (void)pthread_mutex_unlock(&fake_keys_lock);
     keystore_driver_memory.key_close(state, key);
 }
 
 static inline void fake_lose_keys(void)
 {
+    (void)pthread_mutex_lock(&fake_keys_lock);
     for (size_t i = 0; i < MIN(atomic_load(&fake_key_count), (size_t)FAKE_KEYS_MAX); i++) {
-        struct driver_key *key = atomic_load(&fake_keys[i]);
-        if (key) {
-            atomic_store(&key->is_lost, true);
+        if (fake_keys[i]) {
+            atomic_store(&fake_keys[i]->is_lost, true);
         }
     }
+    (void)pthread_mutex_unlock(&fake_keys_lock);
 }
 
 struct fixture {
