@@ -97,8 +97,11 @@ static int generate(struct call *call, struct error *err)
     struct make_call *make = container_of(call, struct make_call, call);
     struct keystore *keystore = call->keystore;
     struct driver_key *driver_key = NULL;
-    TRY(keystore->driver->key_generate(keystore->driver_state, make->type, make->id, &driver_key,
-                                       err));
+    uint64_t begin_us = times_now_us();
+    int result = keystore->driver->key_generate(keystore->driver_state, make->type, make->id,
+                                                &driver_key, err);
+    times_add_since(&keystore->times.generating, begin_us);
+    TRY(result);
     (void)atomic_fetch_add_explicit(&keystore->generations, 1, memory_order_relaxed);
     make->key = key_new(keystore, driver_key);
     return 0;
@@ -164,8 +167,11 @@ static int sign(struct call *call, struct error *err)
 {
     struct sign_call *sign = container_of(call, struct sign_call, call);
     struct keystore *keystore = call->keystore;
-    TRY(keystore->driver->key_sign(keystore->driver_state, sign->key->driver_key, sign->request,
-                                   sign->signature, &sign->size, err));
+    uint64_t begin_us = times_now_us();
+    int result = keystore->driver->key_sign(keystore->driver_state, sign->key->driver_key,
+                                            sign->request, sign->signature, &sign->size, err);
+    times_add_since(&keystore->times.signing, begin_us);
+    TRY(result);
     (void)atomic_fetch_add_explicit(&keystore->signatures, 1, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&sign->key->uses, 1, memory_order_relaxed);
     return 0;

@@ -113,6 +113,11 @@ void keystore_status(struct keystore *keystore, struct keystore_status *ret_stat
     *ret_status = status;
 }
 
+const struct keystore_times *keystore_times(const struct keystore *keystore)
+{
+    return &keystore->times;
+}
+
 void keystore_on_change(struct keystore *keystore,
                         void (*changed)(struct keystore *keystore, void *user), void *user)
 {

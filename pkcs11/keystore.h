@@ -12,6 +12,7 @@
 #include "lib/base/bytes.h"
 #include "lib/base/mailbox.h"
 #include "lib/base/secret.h"
+#include "lib/base/times.h"
 
 struct keystore;
 struct keystore_driver; /* driver.h */
@@ -63,8 +64,9 @@ struct keystore_job {
     struct mailbox *mailbox;               /* where message goes after run; NULL: nowhere */
     struct mailbox_message message;        /* message.deliver runs on the mailbox's thread */
     enum keystore_priority priority;
-    uint64_t flow;             /* who asks; equal flows share one turn. 0 is the agent itself */
-    struct keystore_job *next; /* the queue's */
+    uint64_t flow;         /* who asks; equal flows share one turn. 0 is the agent itself */
+    uint64_t submitted_us; /* the keystore's, as the next one */
+    struct keystore_job *next;
 };
 
 enum keystore_state {
@@ -99,6 +101,13 @@ const char *keystore_name(const struct keystore *keystore);
 /* HARDWARE for tpm and pkcs11, GUARDED for memory. */
 enum key_protection keystore_protection(const struct keystore *keystore);
 void keystore_status(struct keystore *keystore, struct keystore_status *ret_status);
+
+/* How long it takes: jobs until a worker has time for them, and the hardware for a signature and
+ * for a new key, whether or not it succeeds. Every thread; borrowed. */
+struct keystore_times {
+    struct times waiting, signing, generating;
+};
+const struct keystore_times *keystore_times(const struct keystore *keystore);
 
 /* Called on a worker whenever the state changes or keys were lost with their session; set once
  * before use. For the agent: post a message to the loop. */

@@ -23,6 +23,16 @@ void keystore_driver_keys_lost(void)
     }
 }
 
+/* With the lock held. */
+static struct keystore_job *take_job(struct keystore *keystore, enum keystore_priority lowest)
+{
+    struct keystore_job *job = queue_pop(&keystore->queue, lowest);
+    if (job) {
+        times_add_since(&keystore->times.waiting, job->submitted_us);
+    }
+    return job;
+}
+
 static void run_job(struct worker *worker, struct keystore_job *job)
 {
     enum keystore_priority before = worker->priority;
@@ -44,7 +54,7 @@ int worker_command_begin(struct worker *worker, struct error *err)
     (void)pthread_mutex_lock(&keystore->lock);
     /* A job may be many commands long; a signature waits for the one in progress only. */
     while (worker->priority != KEYSTORE_PRIORITY_USE && !keystore->is_stopping &&
-           (job = queue_pop(&keystore->queue, KEYSTORE_PRIORITY_USE))) {
+           (job = take_job(keystore, KEYSTORE_PRIORITY_USE))) {
         (void)pthread_mutex_unlock(&keystore->lock);
         run_job(worker, job);
         (void)pthread_mutex_lock(&keystore->lock);
@@ -74,11 +84,11 @@ int worker_command_end(struct worker *worker, int result, struct error *err)
  * background work, so that a signature never waits for the end of a key generation. */
 static struct keystore_job *next_job(struct keystore *keystore)
 {
-    struct keystore_job *job = queue_pop(&keystore->queue, KEYSTORE_PRIORITY_ISSUE);
+    struct keystore_job *job = take_job(keystore, KEYSTORE_PRIORITY_ISSUE);
     unsigned allowed = MAX(keystore->worker_count, 2) - 1;
     if (!job && (STAILQ_EMPTY(&keystore->closing) || keystore->state == KEYSTORE_STATE_LOST) &&
         keystore->background_running < allowed) {
-        job = queue_pop(&keystore->queue, KEYSTORE_PRIORITY_BACKGROUND);
+        job = take_job(keystore, KEYSTORE_PRIORITY_BACKGROUND);
     }
     return job;
 }
@@ -285,6 +295,7 @@ void worker_stop_all(struct keystore *keystore)
 int worker_submit(struct keystore *keystore, struct keystore_job *job, struct error *err)
 {
     int result = 0;
+    job->submitted_us = times_now_us();
     (void)pthread_mutex_lock(&keystore->lock);
     if (keystore->is_stopping) {
         result = error_set(err, ERROR_CANCELLED, "keystore %s is closing", keystore->name);

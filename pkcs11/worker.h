@@ -32,6 +32,7 @@ struct keystore {
     void *driver_state;
     atomic_size_t keys;
     atomic_uint_fast64_t signatures, generations, failures;
+    struct keystore_times times;
 
     pthread_mutex_t lock; /* for all that follows */
     pthread_cond_t wake;  /* there may be something to do for a worker */

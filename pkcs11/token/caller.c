@@ -30,6 +30,9 @@ void token_caller_free(struct token_caller *caller)
     if (caller->view) {
         token_view_unref(caller->view);
     }
+    if (caller->guard) {
+        token_guard_unref(caller->guard);
+    }
     free(caller->withdrawn);
     free(caller);
 }
@@ -79,9 +82,27 @@ static void update_shown(struct token_caller *caller)
     }
 }
 
-void token_caller_set_view(struct token_caller *caller, struct token_view *view)
+void token_caller_trespassed(struct token_caller *caller, pid_t pid, uid_t uid, gid_t gid)
+{
+    if (caller->guard && caller->guard->operations->trespassed) {
+        caller->guard->operations->trespassed(caller->guard, pid, uid, gid);
+    }
+}
+
+static void set_guard(struct token_caller *caller, struct token_guard *guard)
+{
+    struct token_guard *before = caller->guard;
+    caller->guard = guard ? token_guard_ref(guard) : NULL;
+    if (before) {
+        token_guard_unref(before);
+    }
+}
+
+void token_caller_set_view(struct token_caller *caller, struct token_view *view,
+                           struct token_guard *guard)
 {
     struct token_view *before = caller->view;
+    set_guard(caller, guard);
     caller->view = view ? token_view_ref(view) : NULL;
     update_shown(caller);
     sign_job_withdraw_all(caller);
@@ -102,11 +123,12 @@ const struct token_object *caller_object(const struct token_caller *caller, CK_O
     return object && !caller_is_over(caller, object) ? object : NULL;
 }
 
-CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle, struct key **ret_key)
+CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle,
+                 const struct token_generation **ret_generation)
 {
     const struct token_object *object = view_find(caller->view, handle);
     if (object && object->class == &object_class_private_key && !caller_is_over(caller, object)) {
-        *ret_key = object->generation->key;
+        *ret_generation = object->generation;
         return CKR_OK;
     }
     /* What can be seen and is a key, but does not sign; or what was one. */

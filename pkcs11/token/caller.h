@@ -5,9 +5,11 @@
 #pragma once
 
 #include <p11-kit/pkcs11.h>
+#include <sys/types.h>
 
 #include "lib/base/bytes.h"
 #include "lib/base/mailbox.h"
+#include "pkcs11/token/guard.h"
 #include "pkcs11/token/view.h"
 
 /* One slot, always present. */
@@ -16,6 +18,7 @@ enum {
     TOKEN_SESSIONS_MAX = 256,          /* of one connection: then CKR_SESSION_COUNT */
     TOKEN_FIND_RESULTS_MAX = 4096,     /* handles that one search yields */
     TOKEN_SIGN_DATA_MAX = 1024,        /* of operations that do not hash */
+    TOKEN_QUESTIONS_MAX = 64,          /* not yet decided: then CKR_DEVICE_MEMORY */
     TOKEN_PIN_MS = 3000,               /* how long searches of one connection see one generation */
     TOKEN_REMEMBERED_GENERATIONS = 64, /* whose withdrawn handles are told from wrong ones */
 };
@@ -26,22 +29,33 @@ struct token_caller_config {
     struct mailbox *mailbox; /* where finished signatures come back, on the dispatcher's thread */
     uint64_t flow;           /* keystore_job's: one for each process */
     /* NULL, or counts signatures that have not come back, also when their caller is freed: until it
-     * is 0 again the mailbox must live and be delivered from. Dispatcher's thread. */
+     * is 0 again the mailbox must live and be delivered from. Questions that nobody has answered do
+     * not count any more once their caller is freed. Dispatcher's thread. */
     size_t *under_way;
 };
 
 struct token_caller *token_caller_new(const struct token_caller_config *config);
 /* Signatures under way are abandoned: their done never runs. */
 void token_caller_free(struct token_caller *caller);
-/* Referenced. NULL or an empty view: nothing on the token. What the new view does not have is
+/* Both referenced. NULL or an empty view: nothing on the token. What the new view does not have is
  * refused from now on, also to those in the middle of an operation (CKR_KEY_FUNCTION_NOT_PERMITTED
- * for keys). */
-void token_caller_set_view(struct token_caller *caller, struct token_view *view);
+ * for keys). The guard takes the place of the one before and is asked for signatures from now on;
+ * NULL: what the view allows is admitted. */
+void token_caller_set_view(struct token_caller *caller, struct token_view *view,
+                           struct token_guard *guard);
 
 /* What the connection would miss after a restart of the agent: its sessions with their handles and
  * operations. Appended; restore is for a caller without sessions, and for bytes that are not
  * trusted further than to be our own. Errors of restore: DataLoss. */
 void token_caller_save(const struct token_caller *caller, struct buffer *ret_state);
+/* Tells the guard of a process that wrote into a connection which is not its own. */
+void token_caller_trespassed(struct token_caller *caller, pid_t pid, uid_t uid, gid_t gid);
+/* Whether a guard has not decided yet about a signature. */
+bool token_caller_is_asking(const struct token_caller *caller);
+/* Undoes the one call of token_sign that is under way, if a guard has not decided about it: its
+ * done does not run, and the call can be made again, also after save and restore. False: there is
+ * none, or it cannot be made again, as when all its data was hashed already. */
+bool token_caller_take_back(struct token_caller *caller);
 int token_caller_restore(struct token_caller *caller, struct bytes state, struct error *err);
 
 /* Information: fill the caller's structs as the standard says (fields padded with blanks). */
@@ -91,7 +105,8 @@ typedef void token_signed(void *user, CK_RV rv, struct bytes signature);
 CK_RV token_signature_size(struct token_caller *caller, CK_SESSION_HANDLE session,
                            CK_ULONG *ret_size);
 /* C_Sign and, with is_final (data is empty then), C_SignFinal. CKR_OK: done runs later, exactly
- * once unless the caller is freed before. Anything else: done does not run and the operation has
- * ended. One at a time for each session (CKR_OPERATION_ACTIVE); sessions are independent. */
+ * once unless the caller is freed before; a refusal of the guard may come that way too. Anything
+ * else: done does not run and the operation has ended. One at a time for each session
+ * (CKR_OPERATION_ACTIVE); sessions are independent. */
 CK_RV token_sign(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes data,
                  bool is_final, token_signed *done, void *user);

@@ -88,8 +88,8 @@ static void send_rest(struct token_connection *connection)
     connection_poll(connection);
 }
 
-/* Who wrote what has just been received; 0 where the kernel does not say. */
-static pid_t writer_of(struct msghdr *message)
+/* Who wrote what has just been received; all zero where the kernel does not say. */
+static struct ucred writer_of(struct msghdr *message)
 {
     struct cmsghdr *control = CMSG_FIRSTHDR(message);
     struct ucred credentials = {0};
@@ -97,7 +97,7 @@ static pid_t writer_of(struct msghdr *message)
         control->cmsg_len == CMSG_LEN(sizeof(credentials))) {
         memcpy(&credentials, CMSG_DATA(control), sizeof(credentials));
     }
-    return credentials.pid;
+    return credentials;
 }
 
 /* What was written before the server asked for credentials carries none: only the first byte,
@@ -112,7 +112,7 @@ static bool may_write(const struct token_connection *connection, pid_t writer, s
 
 /* Receives from one writer at most: the kernel does not join what different processes wrote. -1
  * with EAGAIN: nothing there. */
-static ssize_t receive(struct token_connection *connection, size_t limit, pid_t *ret_writer)
+static ssize_t receive(struct token_connection *connection, size_t limit, struct ucred *ret_writer)
 {
     union {
         struct cmsghdr header;
@@ -126,7 +126,7 @@ static ssize_t receive(struct token_connection *connection, size_t limit, pid_t 
         message.msg_controllen = sizeof(control);
         count = recvmsg(connection->descriptor, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (count < 0 && errno == EINTR);
-    *ret_writer = count > 0 ? writer_of(&message) : 0;
+    *ret_writer = count > 0 ? writer_of(&message) : (struct ucred){0};
     return count;
 }
 
@@ -137,14 +137,15 @@ static void on_readable(struct token_connection *connection)
         return;
     }
     size_t limit = MESSAGE_FRAME_MAX - connection->input.size;
-    pid_t writer;
+    struct ucred writer;
     ssize_t count = receive(connection, limit, &writer);
     if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         return;
     }
-    if (count > 0 && !may_write(connection, writer, (size_t)count)) {
+    if (count > 0 && !may_write(connection, writer.pid, (size_t)count)) {
         log_info("ending a PKCS#11 connection into which another process wrote pid=%d writer=%d",
-                 (int)connection->pid, (int)writer);
+                 (int)connection->pid, (int)writer.pid);
+        token_caller_trespassed(connection->dispatch.caller, writer.pid, writer.uid, writer.gid);
         count = 0;
     }
     if (count <= 0) {
@@ -185,6 +186,7 @@ static void let_go(struct token_connection *connection)
     connection_count_sessions(connection, sessions);
     buffer_clear(&connection->input);
     buffer_clear(&connection->output);
+    buffer_clear(&connection->undecided);
     connection->place->gone(connection);
 }
 
@@ -201,6 +203,7 @@ static void on_signed(void *user, CK_RV rv, struct bytes signature)
 {
     struct token_connection *connection = user;
     connection->is_waiting = false;
+    buffer_clear(&connection->undecided);
     stop_saving(connection);
     if (connection->is_ending) {
         return;
@@ -245,6 +248,7 @@ void connection_free(struct token_connection *connection)
     file_close_cleanup(&connection->descriptor);
     buffer_clear(&connection->input);
     buffer_clear(&connection->output);
+    buffer_clear(&connection->undecided);
     free(connection);
 }
 
@@ -307,13 +311,28 @@ static void save_once_signed(struct token_connection *connection)
     poll_for(connection, 0);
 }
 
+/* The guard of the next process decides about the call. Who answers may be the one who waits for
+ * this save. */
+static bool take_back(struct token_connection *connection)
+{
+    if (!token_caller_take_back(connection->dispatch.caller)) {
+        return false;
+    }
+    buffer_append(&connection->undecided, connection->input.data, connection->input.size);
+    buffer_clear(&connection->input);
+    connection->input = connection->undecided;
+    connection->undecided = (struct buffer){0};
+    connection->is_waiting = false;
+    return true;
+}
+
 void connection_save(struct token_connection *connection, struct connection_save *save)
 {
     connection->save = save;
     if (connection->is_ending) {
         return;
     }
-    if (connection->is_waiting) {
+    if (connection->is_waiting && !take_back(connection)) {
         save_once_signed(connection);
         return;
     }

@@ -60,12 +60,13 @@ struct token_connection {
     int descriptor;
     pid_t pid;
     struct dispatch dispatch;
-    struct buffer input;  /* received, but not yet acted on */
-    struct buffer output; /* what the peer has not taken yet */
-    bool has_version;     /* the first byte has come */
-    bool is_waiting;      /* for a signature */
-    bool is_ready;        /* in place->ready */
-    bool is_stalled;      /* in place->stalled */
+    struct buffer input;     /* received, but not yet acted on */
+    struct buffer output;    /* what the peer has not taken yet */
+    struct buffer undecided; /* the call that waits for a guard's answer */
+    bool has_version;        /* the first byte has come */
+    bool is_waiting;         /* for a signature */
+    bool is_ready;           /* in place->ready */
+    bool is_stalled;         /* in place->stalled */
     bool is_ending;
     uint64_t stalls_at_ms;
     struct connection_save *save;
@@ -94,5 +95,6 @@ void connection_start(struct token_connection *connection);
 /* place->gone comes later, once the loop has let go. A signature under way is abandoned. */
 void connection_over(struct token_connection *connection);
 /* As connection_over, but after the call in hand, and descriptor and state go into the struct. A
- * signature that hardware does not make in time is answered with CKR_DEVICE_ERROR. */
+ * signature that hardware does not make in time is answered with CKR_DEVICE_ERROR; a call about
+ * which a guard has not decided goes into the state, to be made again. */
 void connection_save(struct token_connection *connection, struct connection_save *save);

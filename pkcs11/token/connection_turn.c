@@ -35,13 +35,16 @@ static enum turn_end run_frame(struct token_connection *connection, struct reade
     case MESSAGE_FRAME_COMPLETE:
         break;
     }
-    (void)reader_bytes(input, frame.size);
+    struct bytes call = reader_bytes(input, frame.size);
     size_t sessions = connection->dispatch.sessions;
     enum dispatch_result result =
         dispatch_run(&connection->dispatch, &frame, &connection->place->output);
     connection_count_sessions(connection, sessions);
     if (result == DISPATCH_WAITS) {
         connection->is_waiting = true;
+        if (token_caller_is_asking(connection->dispatch.caller)) {
+            buffer_append(&connection->undecided, call.data, call.size);
+        }
         return TURN_NEEDS_SIGNATURE;
     }
     return result == DISPATCH_REPLIED ? TURN_NEEDS_TURN : TURN_MALFORMED;

@@ -68,6 +68,7 @@ int token_generation_new(const struct token_generation_config *config,
     atomic_init(&generation->references, 1);
     generation->key = key_ref(config->key);
     generation->expires_at_s = config->expires_at_s;
+    generation->tag = config->tag;
     if (read_all(generation, config, err) < 0) {
         return error_prepend(err, "preparing the token objects of %s", config->label);
     }

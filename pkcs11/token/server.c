@@ -16,17 +16,22 @@ static void deliver_command(struct mailbox_message *message)
     free(command);
 }
 
-static void post_command(struct token_server *server, struct token_connection *connection,
-                         struct token_view *view, void (*act)(struct command *command))
+static struct command *new_command(struct token_connection *connection,
+                                   void (*act)(struct command *command))
 {
     struct command *command = NEW(struct command);
     *command = (struct command){
         .message.deliver = deliver_command,
-        .server = server,
+        .server = connection->server,
         .act = act,
         .connection = connection,
-        .view = view,
     };
+    return command;
+}
+
+static void post_command(struct command *command)
+{
+    struct token_server *server = command->server;
     (void)atomic_fetch_add(&server->commands, 1);
     mailbox_post(server->mailbox, &command->message);
 }
@@ -176,7 +181,7 @@ static int make_connection(struct token_server *server,
         .under_way = &server->place.under_way,
     };
     struct token_caller *caller = token_caller_new(&caller_config);
-    token_caller_set_view(caller, config->view);
+    token_caller_set_view(caller, config->view, config->guard);
     struct token_connection *connection =
         connection_new(&server->place, file_take(descriptor), config->pid, caller);
     connection->server = server;
@@ -194,20 +199,23 @@ int token_server_adopt(struct token_server *server, const struct token_connectio
                        struct token_connection **ret_connection, struct error *err)
 {
     _cleanup_(file_close_cleanup) int descriptor = config->descriptor;
-    struct token_connection *connection;
+    struct token_connection *connection = NULL;
     TRY(make_connection(server, config, &descriptor, &connection, err));
     TAILQ_INSERT_TAIL(&server->owned, connection, owned);
     (void)atomic_fetch_add(&server->connections, 1);
     /* The connection may be over, but not freed, before this returns. */
     *ret_connection = connection;
-    post_command(server, connection, NULL, server_act_adopt);
+    post_command(new_command(connection, server_act_adopt));
     return 0;
 }
 
-void token_connection_publish(struct token_connection *connection, struct token_view *view)
+void token_connection_publish(struct token_connection *connection, struct token_view *view,
+                              struct token_guard *guard)
 {
-    post_command(connection->server, connection, view ? token_view_ref(view) : NULL,
-                 server_act_publish);
+    struct command *command = new_command(connection, server_act_publish);
+    command->view = view ? token_view_ref(view) : NULL;
+    command->guard = guard ? token_guard_ref(guard) : NULL;
+    post_command(command);
 }
 
 /* The owner gives the connection up: it is not told any more that it is over. */
@@ -248,7 +256,7 @@ int token_connection_save(struct token_connection *connection, int *ret_descript
 void token_connection_close(struct token_connection *connection)
 {
     release(connection);
-    post_command(connection->server, connection, NULL, server_act_close);
+    post_command(new_command(connection, server_act_close));
 }
 
 void token_server_counters(struct token_server *server, struct token_counters *ret_counters)

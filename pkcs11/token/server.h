@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include "pkcs11/token/guard.h"
 #include "pkcs11/token/view.h"
 
 struct token_server;
@@ -27,19 +28,21 @@ struct token_counters {
 
 int token_server_new(const struct token_server_config *config, struct token_server **ret_server,
                      struct error *err);
-/* Closes all connections, ends the thread; after the return no callback runs any more. A message
- * that does nothing may be left in the owner's mailbox: deliver it before that is freed. */
+/* Closes all connections, ends the thread; after the return no callback runs any more, and answers
+ * to a guard's questions are of no use. A message that does nothing may be left in the owner's
+ * mailbox: deliver it before that is freed. */
 void token_server_free(struct token_server *server);
 
 /* The kernel names the writer of a message only if it was asked to before: set SO_PASSCRED on the
  * listening socket. Without, a client may have written no more than its first byte until here,
  * which is as far as p11-kit's clients go before they are answered. */
 struct token_connection_config {
-    int descriptor;          /* taken, with or without success; nothing was read from it */
-    pid_t pid;               /* of the process that connected */
-    uint64_t flow;           /* keystore_job's */
-    struct token_view *view; /* referenced */
-    struct bytes saved;      /* of token_connection_save by an earlier process; empty: a new one */
+    int descriptor;            /* taken, with or without success; nothing was read from it */
+    pid_t pid;                 /* of the process that connected */
+    uint64_t flow;             /* keystore_job's */
+    struct token_view *view;   /* referenced */
+    struct token_guard *guard; /* referenced; NULL: all that the view allows is admitted */
+    struct bytes saved; /* of token_connection_save by an earlier process; empty: a new one */
     /* On the owner's thread, exactly once, unless token_connection_close came first. */
     void (*closed)(void *user);
     void *user;
@@ -47,12 +50,14 @@ struct token_connection_config {
 
 int token_server_adopt(struct token_server *server, const struct token_connection_config *config,
                        struct token_connection **ret_connection, struct error *err);
-/* What the process sees from its next call on; signatures already asked of the keystore, but not
- * yet made, are decided by the new view too. Referenced. */
-void token_connection_publish(struct token_connection *connection, struct token_view *view);
-/* Ends serving, waiting for a call in hand, and gives away descriptor and state, for the process
- * that serves next: the client notices nothing. NotFound: it has closed meanwhile. The connection
- * is freed.
+/* What the process sees from its next call on, and what is asked before each signature; signatures
+ * already asked of the keystore, but not yet made, are decided by the new view too. Both
+ * referenced; as token_caller_set_view. */
+void token_connection_publish(struct token_connection *connection, struct token_view *view,
+                              struct token_guard *guard);
+/* Ends serving, waiting for a call in hand, and gives away descriptor and state, for the
+ * process that serves next: the client notices nothing. NotFound: it has closed meanwhile. The
+ * connection is freed.
  */
 int token_connection_save(struct token_connection *connection, int *ret_descriptor,
                           struct buffer *ret_state, struct error *err);

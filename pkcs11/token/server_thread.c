@@ -55,10 +55,13 @@ void server_act_adopt(struct command *command)
 void server_act_publish(struct command *command)
 {
     if (!command->connection->is_gone) {
-        token_caller_set_view(command->connection->dispatch.caller, command->view);
+        token_caller_set_view(command->connection->dispatch.caller, command->view, command->guard);
     }
     if (command->view) {
         token_view_unref(command->view);
+    }
+    if (command->guard) {
+        token_guard_unref(command->guard);
     }
 }
 

@@ -41,6 +41,7 @@ struct command {
     void (*act)(struct command *command);
     struct token_connection *connection;
     struct token_view *view;
+    struct token_guard *guard;
 };
 
 /* A command that the owner waits for; on its stack. */

@@ -21,7 +21,7 @@ struct session {
     CK_SESSION_HANDLE handle;
     CK_FLAGS flags;
     bool is_finding;
-    bool is_signing;                  /* at the keystore; operation is NULL then */
+    bool is_signing;                  /* there is a job for it; operation is NULL then */
     struct sign_operation *operation; /* between C_SignInit and its end; NULL: none */
     struct buffer found;              /* handles that C_FindObjects has still to give */
 };
@@ -38,7 +38,9 @@ struct token_caller {
     struct session *sessions; /* in the order of handles */
     size_t session_count;
     CK_SESSION_HANDLE last_session; /* handle; never used again */
-    LIST_HEAD(, sign_job) jobs;     /* at the keystore */
+    struct token_guard *guard;      /* NULL: all is admitted */
+    unsigned question_count;        /* jobs for which the guard's answer is to come */
+    LIST_HEAD(, sign_job) jobs;     /* at the keystore, or before a decision */
 };
 
 void caller_set_clock(struct token_caller *caller, const struct token_clock *clock);
@@ -48,7 +50,8 @@ const struct token_object *caller_object(const struct token_caller *caller,
                                          CK_OBJECT_HANDLE handle);
 /* A key that may sign at this moment. CKR_KEY_FUNCTION_NOT_PERMITTED: not any more;
  * CKR_KEY_HANDLE_INVALID: it never was one. */
-CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle, struct key **ret_key);
+CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle,
+                 const struct token_generation **ret_generation);
 bool caller_is_over(const struct token_caller *caller, const struct token_object *object);
 
 /* NULL: there is none. Borrowed until sessions are opened or closed. */
@@ -69,11 +72,13 @@ struct sign_operation {
 };
 
 void sign_operation_end(struct session *session);
+void sign_operation_free(struct sign_operation *operation);
 
-/* Sends it to the key's keystore. */
-CK_RV sign_job_submit(struct token_caller *caller, struct session *session,
-                      const struct sign_operation *operation, struct key *key,
-                      const struct sign_value *value, token_signed *done, void *user);
+/* Sends it to the keystore of the generation's key, once the guard has admitted it. As token_sign.
+ * The operation is taken (NULL afterwards) where the guard's answer is to come. */
+CK_RV sign_job_start(struct token_caller *caller, struct session *session,
+                     struct sign_operation **operation, const struct token_generation *generation,
+                     const struct sign_value *value, token_signed *done, void *user);
 /* Those whose keys the caller's view does not have any more. */
 void sign_job_withdraw_all(struct token_caller *caller);
 void sign_job_abandon_all(struct token_caller *caller);

@@ -4,26 +4,26 @@
 #include "pkcs11/key_type.h"
 #include "pkcs11/token/session.h"
 
-static void operation_free(struct sign_operation *operation)
+void sign_operation_free(struct sign_operation *operation)
 {
     EVP_MD_CTX_free(operation->hash);
     buffer_clear(&operation->data);
     free(operation);
 }
 
-DEFINE_CLEANUP(struct sign_operation, operation, operation_free);
+DEFINE_CLEANUP(struct sign_operation, sign_operation, sign_operation_free);
 
 void sign_operation_end(struct session *session)
 {
     if (session->operation) {
-        operation_free(take_ptr(session->operation));
+        sign_operation_free(take_ptr(session->operation));
     }
 }
 
 static CK_RV begin(const struct token_caller *caller, const CK_MECHANISM *mechanism,
                    CK_OBJECT_HANDLE key, struct sign_operation **ret_operation)
 {
-    struct key *found = NULL;
+    const struct token_generation *found = NULL;
     struct sign_operation begun = {.key = key};
     CK_RV rv = caller_key(caller, key, &found);
     if (rv != CKR_OK) {
@@ -37,7 +37,7 @@ static CK_RV begin(const struct token_caller *caller, const CK_MECHANISM *mechan
     if (rv != CKR_OK) {
         return rv;
     }
-    begun.key_type = key_type(found);
+    begun.key_type = key_type(found->key);
     if (!sign_algorithm_fits(begun.algorithm, begun.key_type)) {
         return CKR_KEY_TYPE_INCONSISTENT;
     }
@@ -171,19 +171,19 @@ CK_RV token_sign(struct token_caller *caller, CK_SESSION_HANDLE session, struct 
                  bool is_final, token_signed *done, void *user)
 {
     struct session *found = NULL;
-    struct key *key = NULL;
+    const struct token_generation *generation = NULL;
     struct sign_value value;
     CK_RV rv = find_operation(caller, session, &found);
     if (rv != CKR_OK) {
         return rv;
     }
     /* Whatever comes of it, this is the end of the operation. */
-    _cleanup_(operation_cleanup) struct sign_operation *operation = take_ptr(found->operation);
+    _cleanup_(sign_operation_cleanup) struct sign_operation *operation = take_ptr(found->operation);
     if (operation->is_multipart && !is_final) {
         /* PKCS#11 v2.40 5.11: C_Sign cannot end what C_SignUpdate began. */
         return CKR_OPERATION_NOT_INITIALIZED;
     }
-    rv = caller_key(caller, operation->key, &key);
+    rv = caller_key(caller, operation->key, &generation);
     if (rv != CKR_OK) {
         return CKR_KEY_FUNCTION_NOT_PERMITTED;
     }
@@ -191,5 +191,5 @@ CK_RV token_sign(struct token_caller *caller, CK_SESSION_HANDLE session, struct 
     if (rv != CKR_OK) {
         return rv;
     }
-    return sign_job_submit(caller, found, operation, key, &value, done, user);
+    return sign_job_start(caller, found, &operation, generation, &value, done, user);
 }

@@ -17,6 +17,7 @@ struct token_generation_config {
     struct key *key;      /* referenced; its key_id is CKA_ID */
     struct bytes chain;   /* DER certificates, one after the other, leaf first; copied */
     int64_t expires_at_s; /* notAfter of the leaf, seconds since 1970: not served from then on */
+    const void *tag;      /* what guards are told of it (guard.h); never looked into, may be NULL */
 };
 
 /* Handles of its objects are made of the key's id, so they are the same after a restart of the

@@ -23,6 +23,8 @@ struct token {
     CK_OBJECT_HANDLE objects[OBJECTS_MAX];
     size_t object_count;
     size_t under_way;
+    struct token_guard guard;
+    unsigned admits; /* of one input */
 };
 
 struct run {
@@ -80,12 +82,43 @@ static struct token_generation *make_generation(struct token *token, enum key_ty
     return generation;
 }
 
+/* Every answer that a guard can give, in turn: yes, no, yes a little later, no a little later. */
+static CK_RV admit(struct token_guard *guard, const void *tag, struct token_question *question,
+                   bool *ret_is_late)
+{
+    struct token *token = container_of(guard, struct token, guard);
+    (void)tag;
+    unsigned turn = token->admits++;
+    CK_RV rv = turn & 1 ? CKR_KEY_FUNCTION_NOT_PERMITTED : CKR_OK;
+    *ret_is_late = turn & 2;
+    if (*ret_is_late) {
+        token_question_answer(question, rv);
+    }
+    return rv;
+}
+
+static void used(struct token_guard *guard, const void *tag, CK_RV rv)
+{
+    (void)guard;
+    (void)tag;
+    (void)rv;
+}
+
+static void never_freed(struct token_guard *guard)
+{
+    (void)guard;
+    abort();
+}
+
+static const struct token_guard_operations operations = {
+    .admit = admit, .used = used, .free = never_freed};
+
 static struct token_caller *new_caller(struct token *token)
 {
     const struct token_caller_config config = {
         .mailbox = token->mailbox, .flow = 1, .under_way = &token->under_way};
     struct token_caller *caller = token_caller_new(&config);
-    token_caller_set_view(caller, token->view);
+    token_caller_set_view(caller, token->view, &token->guard);
     return caller;
 }
 
@@ -115,6 +148,8 @@ static struct token *the_token(void)
         return &the_one;
     }
     const struct keystore_config config = {.name = "memory", .driver = &keystore_driver_memory};
+    the_one.guard.operations = &operations;
+    atomic_init(&the_one.guard.references, 1);
     must(secret_init(NULL) == 0);
     must(keystore_new(&config, &the_one.keystore, NULL) == 0);
     must(mailbox_new(&the_one.mailbox, NULL) == 0);
@@ -193,6 +228,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(bytes, data, size);
     }
     put_handles(run.token, bytes, size);
+    run.token->admits = 0;
     struct reader input = reader_of((struct bytes){bytes, size});
     run.dispatch = (struct dispatch){
         .caller = new_caller(run.token),

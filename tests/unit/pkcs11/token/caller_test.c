@@ -32,7 +32,7 @@ static void test_no_view(void **state)
                          CKR_SESSION_HANDLE_INVALID);
         assert_int_equal(token_sign_init(fixture.caller, fixture.session, &mechanism, 1),
                          CKR_KEY_HANDLE_INVALID);
-        token_caller_set_view(fixture.caller, NULL);
+        token_caller_set_view(fixture.caller, NULL, NULL);
     }
     fixture_tear_down(&fixture);
 }

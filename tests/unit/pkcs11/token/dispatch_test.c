@@ -479,7 +479,7 @@ static void test_refusals_are_counted(void **state)
     set_up(&place);
     assert_int_equal(initialize(&place), CKR_OK);
     CK_SESSION_HANDLE session = open_session(&place);
-    token_caller_set_view(place.fixture.caller, NULL);
+    token_caller_set_view(place.fixture.caller, NULL, NULL);
     assert_int_equal(
         sign_init(&place, session, (struct bytes){ecdsa_classic, sizeof(ecdsa_classic)}),
         CKR_KEY_FUNCTION_NOT_PERMITTED);

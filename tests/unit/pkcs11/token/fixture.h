@@ -141,7 +141,8 @@ static inline struct token_generation *fixture_generation(struct fixture *fixtur
     const struct token_generation_config config = {.label = label,
                                                    .key = key,
                                                    .chain = buffer_bytes(&chain),
-                                                   .expires_at_s = fixture_now_s + FIXTURE_HOUR_S};
+                                                   .expires_at_s = fixture_now_s + FIXTURE_HOUR_S,
+                                                   .tag = label};
     struct error err = {0};
     if (token_generation_new(&config, &generation, &err) < 0) {
         fail_msg("%s", err.text);
@@ -158,7 +159,7 @@ static inline void fixture_publish(struct fixture *fixture, struct token_generat
     struct token_view *view = token_view_new(generations, listed_count,
                                              retired_count > 0 ? generations + listed_count : NULL,
                                              retired_count, anchors);
-    token_caller_set_view(fixture->caller, view);
+    token_caller_set_view(fixture->caller, view, NULL);
     token_view_unref(view);
 }
 

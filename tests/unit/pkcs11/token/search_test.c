@@ -228,7 +228,7 @@ static void test_pin_shows_nothing_withdrawn(void **state)
     assert_key(&fixture, before[1]);
     /* A new identity does not wait for the end of the pin. */
     assert_key(&fixture, after[1]);
-    token_caller_set_view(fixture.caller, NULL);
+    token_caller_set_view(fixture.caller, NULL, NULL);
     assert_int_equal(fixture_find(&fixture, NULL, 0, objects, LIMIT), 0);
     unref_all(before, 2);
     unref_all(after, 2);

@@ -215,7 +215,7 @@ static void test_memory(void **state)
     size_t before = mallinfo2().uordblks;
     for (size_t i = 0; i < CALLERS; i++) {
         callers[i] = fixture_caller(&fixture);
-        token_caller_set_view(callers[i], view);
+        token_caller_set_view(callers[i], view, NULL);
         assert_int_equal(
             token_open_session(callers[i], TOKEN_SLOT_ID, CKF_SERIAL_SESSION, &session), CKR_OK);
         assert_int_equal(token_find_init(callers[i], session, NULL, 0), CKR_OK);
