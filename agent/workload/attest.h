@@ -22,12 +22,12 @@ void attestor_free(struct attestor *attestor);
 void attestor_set_needs_sha256(struct attestor *attestor, bool is_needed);
 
 /* Finds the selectors: unix:uid, user, gid, group, supplementary_gid, supplementary_group, path,
- * sha256. done runs exactly once, before the return where nothing has to be waited for (a digest,
- * or a name that the name service has to be asked for). selectors is sorted and borrowed; failure
- * is set instead: Unavailable when the process ended or could not be read, PermissionDenied when it
- * acts as another user or group than when it connected. Checked again at the end that the process
- * still runs. There is no path where a name means nothing (proc.h), and whatever cannot be told is
- * left out, so that less is granted. */
+ * sha256, fsverity. done runs exactly once, before the return where nothing has to be waited for (a
+ * digest, or a name that the name service has to be asked for). selectors is sorted and borrowed;
+ * failure is set instead: Unavailable when the process ended or could not be read, PermissionDenied
+ * when it acts as another user or group than when it connected. Checked again at the end that the
+ * process still runs. There is no path where a name means nothing (proc.h), and whatever cannot be
+ * told is left out, so that less is granted. */
 void attestor_attest(struct attestor *attestor, struct peer *peer,
                      void (*done)(void *user, const struct text_list *selectors,
                                   const struct error *failure),

@@ -54,13 +54,13 @@ static int peer_new(const struct ucred *credentials, int pidfd, struct peer **re
 {
     struct peer *peer = NEW(struct peer);
     *peer = (struct peer){
-        .references = 1,
         .pid = credentials->pid,
         .uid = credentials->uid,
         .gid = credentials->gid,
         .pidfd = pidfd,
         .proc = -1,
     };
+    atomic_init(&peer->references, 1);
     if (open_proc(peer, err) < 0 || proc_read_start_time(peer->proc, &peer->start_time, err) < 0) {
         peer_unref(peer);
         return -1;
@@ -138,15 +138,58 @@ int peer_of_socket(int socket, struct peer **ret_peer, struct error *err)
     }
 }
 
+/* A thread has a folder too, though it is not listed; a number that is only a session's or a
+ * group's any more has none. */
+static bool is_thread(pid_t pid)
+{
+    char path[32];
+    (void)snprintf(path, sizeof(path), "/proc/%d", pid);
+    return pid > 0 && access(path, F_OK) == 0;
+}
+
+static int refuse_pid(pid_t pid, int reason, struct error *err)
+{
+    bool is_no_process = reason == ESRCH || reason == ENOENT || reason == EINVAL;
+    if (is_no_process && reason != ESRCH && is_thread(pid)) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "pid %d: it is a thread of a process; give the pid of the process", pid);
+    }
+    if (is_no_process) {
+        return error_set(err, ERROR_NOT_FOUND, "pid %d: there is no such process", pid);
+    }
+    return error_set_errno(err, reason, "opening a pidfd of pid %d", pid);
+}
+
+int peer_of_pid(pid_t pid, struct peer **ret_peer, struct error *err)
+{
+    const struct ucred nobody_yet = {.pid = pid};
+    struct proc_credentials now = {0};
+    struct peer *peer = NULL;
+    int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) {
+        return refuse_pid(pid, errno, err);
+    }
+    TRY(peer_new(&nobody_yet, pidfd, &peer, err));
+    if (proc_read_credentials(peer->proc, &now, err) < 0) {
+        peer_unref(peer);
+        return -1;
+    }
+    peer->uid = now.uid;
+    peer->gid = now.gid;
+    proc_credentials_clear(&now);
+    *ret_peer = peer;
+    return 0;
+}
+
 struct peer *peer_ref(struct peer *peer)
 {
-    peer->references++;
+    (void)atomic_fetch_add_explicit(&peer->references, 1, memory_order_relaxed);
     return peer;
 }
 
 void peer_unref(struct peer *peer)
 {
-    if (--peer->references > 0) {
+    if (atomic_fetch_sub(&peer->references, 1) != 1) {
         return;
     }
     file_close_cleanup(&peer->pidfd);
@@ -157,4 +200,9 @@ void peer_unref(struct peer *peer)
 bool peer_is_alive(const struct peer *peer)
 {
     return !has_ended(peer->pidfd);
+}
+
+bool peer_runs(const struct peer *peer, const struct file_identity *program)
+{
+    return program ? file_identity_is_at(peer->proc, "exe", program) : peer_is_alive(peer);
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/workload/cgroup.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
@@ -166,6 +167,11 @@ int proc_read_credentials(int proc, struct proc_credentials *ret_credentials, st
         return error_prepend(err, "reading status of the process");
     }
     return 0;
+}
+
+int proc_read_cgroup(int proc, struct buffer *ret_text, struct error *err)
+{
+    return read_file(proc, "cgroup", CGROUP_TEXT_MAX_BYTES, ret_text, err);
 }
 
 int proc_read_start_time(int proc, uint64_t *ret_ticks, struct error *err)

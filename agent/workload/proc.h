@@ -30,6 +30,8 @@ int proc_parse_start_time(struct bytes text, uint64_t *ret_ticks, struct error *
 
 /* proc is the descriptor of /proc/PID. */
 int proc_read_credentials(int proc, struct proc_credentials *ret_credentials, struct error *err);
+/* The text for cgroup_parse; appended. */
+int proc_read_cgroup(int proc, struct buffer *ret_text, struct error *err);
 int proc_read_start_time(int proc, uint64_t *ret_ticks, struct error *err);
 
 /* A namespace, by what stat says of its file below /proc/PID/ns. */

@@ -9,7 +9,7 @@ struct unix_attestor {
     struct unix_config config;
     struct proc_namespace home;
     struct names *names;
-    struct hash_cache *hashes;
+    struct hash_cache *sha256, *verity;
     bool is_sha256_needed;
 };
 
@@ -23,7 +23,8 @@ int unix_attestor_new(const struct unix_config *config, struct unix_attestor **r
         .config = *config,
         .home = home,
         .names = names_new(),
-        .hashes = hash_cache_new(config->hash_cache_entries),
+        .sha256 = hash_cache_new(config->hash_cache_entries),
+        .verity = hash_cache_new(config->hash_cache_entries),
     };
     *ret_attestor = attestor;
     return 0;
@@ -32,7 +33,8 @@ int unix_attestor_new(const struct unix_config *config, struct unix_attestor **r
 void unix_attestor_free(struct unix_attestor *attestor)
 {
     names_free(attestor->names);
-    hash_cache_free(attestor->hashes);
+    hash_cache_free(attestor->sha256);
+    hash_cache_free(attestor->verity);
     free(attestor);
 }
 
@@ -110,25 +112,35 @@ static void add_id(struct unix_attestor *attestor, const struct id_kinds *kinds,
     }
 }
 
-static void add_sha256(struct unix_attestor *attestor, const struct proc_program *program,
-                       struct unix_errand *errand, struct text_list *selectors)
+/* Adds the digest where it is known, else has it asked for. */
+static void add_digest(struct hash_cache *known, const char *kind, const struct file_identity *file,
+                       struct digest_errand *errand, struct text_list *selectors)
+{
+    const char *digest = hash_cache_find(known, file);
+    if (!digest && errand->has_answer && file_identity_is_equal(&errand->answer.file, file)) {
+        digest = errand->answer.digest;
+    }
+    if (!digest) {
+        errand->is_needed = true;
+        errand->file = *file;
+    } else if (*digest) {
+        add_text(selectors, kind, digest);
+    }
+}
+
+static void add_digests(struct unix_attestor *attestor, const struct proc_program *program,
+                        struct unix_errand *errand, struct text_list *selectors)
 {
     uint64_t limit_bytes = attestor->config.sha256_limit_bytes;
     bool is_too_large = limit_bytes > 0 && program->file.size_bytes > limit_bytes;
-    if (!attestor->is_sha256_needed || !program->is_known || is_too_large) {
-        return;
+    errand->sha256.is_needed = errand->verity.is_needed = false;
+    errand->sha256_limit_bytes = limit_bytes;
+    if (attestor->is_sha256_needed && program->is_known && !is_too_large) {
+        add_digest(attestor->sha256, "sha256", &program->file, &errand->sha256, selectors);
     }
-    const char *hex = hash_cache_find(attestor->hashes, &program->file);
-    if (!hex && errand->has_answer &&
-        file_identity_is_equal(&errand->answer.file, &program->file)) {
-        hex = errand->answer.hex;
-    }
-    if (!hex) {
-        errand->is_hash_needed = true;
-        errand->file = program->file;
-        errand->limit_bytes = limit_bytes;
-    } else if (*hex) {
-        add_text(selectors, "sha256", hex);
+    /* It costs one system call, so nobody has to ask for it. */
+    if (program->is_known && program->file.is_verity) {
+        add_digest(attestor->verity, "fsverity", &program->file, &errand->verity, selectors);
     }
 }
 
@@ -137,7 +149,6 @@ bool unix_attestor_find(struct unix_attestor *attestor, const struct unix_snapsh
 {
     const struct proc_credentials *credentials = &snapshot->credentials;
     _cleanup_(text_list_clear) struct text_list selectors = {0};
-    errand->is_hash_needed = false;
     add_id(attestor, &user, credentials->uid, errand, &selectors);
     add_id(attestor, &group, credentials->gid, errand, &selectors);
     for (size_t i = 0; i < credentials->group_count; i++) {
@@ -146,13 +157,18 @@ bool unix_attestor_find(struct unix_attestor *attestor, const struct unix_snapsh
     if (snapshot->program.path[0]) {
         add_text(&selectors, "path", snapshot->program.path);
     }
-    add_sha256(attestor, &snapshot->program, errand, &selectors);
-    if (errand->question_count > 0 || errand->is_hash_needed) {
+    add_digests(attestor, &snapshot->program, errand, &selectors);
+    if (errand->question_count > 0 || errand->sha256.is_needed || errand->verity.is_needed) {
         return false;
     }
     *ret_selectors = selectors;
     selectors = (struct text_list){0};
     return true;
+}
+
+static void prune_digest(struct hash_cache *known, struct digest_errand *errand)
+{
+    errand->is_needed = errand->is_needed && !hash_cache_find(known, &errand->file);
 }
 
 bool unix_attestor_prune(struct unix_attestor *attestor, struct unix_errand *errand)
@@ -166,9 +182,9 @@ bool unix_attestor_prune(struct unix_attestor *attestor, struct unix_errand *err
         }
     }
     errand->question_count = kept;
-    errand->is_hash_needed =
-        errand->is_hash_needed && !hash_cache_find(attestor->hashes, &errand->file);
-    return kept > 0 || errand->is_hash_needed;
+    prune_digest(attestor->sha256, &errand->sha256);
+    prune_digest(attestor->verity, &errand->verity);
+    return kept > 0 || errand->sha256.is_needed || errand->verity.is_needed;
 }
 
 void unix_errand_run(struct unix_errand *errand, int proc)
@@ -176,10 +192,23 @@ void unix_errand_run(struct unix_errand *errand, int proc)
     for (size_t i = 0; i < errand->question_count; i++) {
         name_ask(&errand->questions[i]);
     }
-    if (errand->is_hash_needed) {
-        hash_file(proc, "exe", &errand->file, errand->limit_bytes, &errand->answer);
-        errand->has_answer = true;
+    if (errand->sha256.is_needed) {
+        hash_file(proc, "exe", &errand->sha256.file, errand->sha256_limit_bytes,
+                  &errand->sha256.answer);
+        errand->sha256.has_answer = true;
     }
+    if (errand->verity.is_needed) {
+        hash_measure(proc, "exe", &errand->verity.file, &errand->verity.answer);
+        errand->verity.has_answer = true;
+    }
+}
+
+static void learn_digest(struct hash_cache *known, struct digest_errand *errand)
+{
+    if (errand->is_needed) {
+        hash_cache_store(known, &errand->answer);
+    }
+    errand->is_needed = false;
 }
 
 void unix_attestor_learn(struct unix_attestor *attestor, struct unix_errand *errand)
@@ -188,8 +217,6 @@ void unix_attestor_learn(struct unix_attestor *attestor, struct unix_errand *err
         names_store(attestor->names, &errand->questions[i]);
     }
     errand->question_count = 0;
-    if (errand->is_hash_needed) {
-        hash_cache_store(attestor->hashes, &errand->answer);
-    }
-    errand->is_hash_needed = false;
+    learn_digest(attestor->sha256, &errand->sha256);
+    learn_digest(attestor->verity, &errand->verity);
 }

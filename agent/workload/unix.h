@@ -38,11 +38,13 @@ int unix_snapshot_read(const struct unix_attestor *attestor, int proc,
 struct unix_errand {
     struct name_question *questions;
     size_t question_count;
-    bool is_hash_needed;
-    struct file_identity file; /* to be hashed */
-    uint64_t limit_bytes;
-    struct hash_answer answer; /* the newest, until unix_errand_clear */
-    bool has_answer;
+    struct digest_errand {
+        bool is_needed;
+        struct file_identity file;
+        struct hash_answer answer; /* the newest, until unix_errand_clear */
+        bool has_answer;
+    } sha256, verity;
+    uint64_t sha256_limit_bytes;
 };
 /* Frees what it holds. Also for _cleanup_. */
 void unix_errand_clear(struct unix_errand *errand);

@@ -3,6 +3,7 @@
 #include "tests/unit/workload/child.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include "lib/base/memory.h"
@@ -182,6 +183,60 @@ static void ten_thousand(void **state)
     child_stop(&child);
 }
 
+struct thread {
+    pthread_barrier_t barrier;
+    pid_t tid;
+};
+
+static void *run_thread(void *user)
+{
+    struct thread *thread = user;
+    thread->tid = gettid();
+    (void)pthread_barrier_wait(&thread->barrier); /* its tid is known */
+    (void)pthread_barrier_wait(&thread->barrier); /* it may end */
+    return NULL;
+}
+
+/* A thread is no process that could be meant. */
+static void by_thread(void **state)
+{
+    (void)state;
+    struct thread thread = {0};
+    struct peer *peer = NULL;
+    struct error err = {0};
+    pthread_t running;
+    assert_int_equal(pthread_barrier_init(&thread.barrier, NULL, 2), 0);
+    assert_int_equal(pthread_create(&running, NULL, run_thread, &thread), 0);
+    (void)pthread_barrier_wait(&thread.barrier);
+    assert_int_equal(peer_of_pid(thread.tid, &peer, &err), -1);
+    assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.text, "thread"));
+    (void)pthread_barrier_wait(&thread.barrier);
+    assert_int_equal(pthread_join(running, NULL), 0);
+    assert_int_equal(pthread_barrier_destroy(&thread.barrier), 0);
+}
+
+static void by_pid(void **state)
+{
+    (void)state;
+    struct child child = plain_child();
+    struct peer *peer = NULL;
+    struct error err = {0};
+    assert_int_equal(peer_of_pid(child.pid, &peer, &err), 0);
+    assert_int_equal(peer->pid, child.pid);
+    assert_int_equal(peer->uid, geteuid());
+    assert_int_equal(peer->gid, getegid());
+    assert_true(peer->start_time > 0 && peer_is_alive(peer));
+    child_stop(&child);
+    assert_false(peer_is_alive(peer));
+    peer_unref(peer);
+    assert_int_equal(peer_of_pid(child.pid, &peer, &err), -1);
+    assert_int_equal(err.code, ERROR_NOT_FOUND);
+    assert_non_null(strstr(err.text, "no such process"));
+    assert_int_equal(peer_of_pid(0, &peer, &err), -1);
+    assert_int_equal(peer_of_pid(-1, &peer, &err), -1);
+}
+
 static void nothing_left_open(void **state)
 {
     (void)state;
@@ -203,7 +258,8 @@ int main(void)
         cmocka_unit_test(who_connected),     cmocka_unit_test(ended_before),
         cmocka_unit_test(not_a_unix_socket), cmocka_unit_test(by_credentials),
         cmocka_unit_test(reused_pid),        cmocka_unit_test(ten_thousand),
-        cmocka_unit_test(nothing_left_open),
+        cmocka_unit_test(nothing_left_open), cmocka_unit_test(by_pid),
+        cmocka_unit_test(by_thread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
