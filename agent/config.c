@@ -13,6 +13,10 @@ static const struct {
     uint32_t ca_ttl_s, x509_svid_ttl_s, jwt_svid_ttl_s, delivered_max_ttl_s;
     unsigned key_pool_size, connections_per_uid;
     const char *data_dir, *run_dir;
+    uint64_t audit_file_max_bytes;
+    uint32_t audit_file_max_age_s, audit_head_interval_s, recheck_interval_s;
+    unsigned audit_files_kept;
+    uint32_t outside_timeout_ms, outside_cache_ms;
 } defaults = {
     .ca_ttl_s = 86400,
     .x509_svid_ttl_s = 3600,
@@ -22,6 +26,13 @@ static const struct {
     .connections_per_uid = 1024,
     .data_dir = "/var/lib/signet",
     .run_dir = "/run/signet",
+    .audit_file_max_bytes = 64 << 20,
+    .audit_file_max_age_s = 86400,
+    .audit_head_interval_s = 60,
+    .recheck_interval_s = 10,
+    .audit_files_kept = 90,
+    .outside_timeout_ms = 250,
+    .outside_cache_ms = 1000,
 };
 
 static struct config *config_new(const char *name)
@@ -35,7 +46,28 @@ static struct config *config_new(const char *name)
     config->delivered_max_ttl_s = defaults.delivered_max_ttl_s;
     config->key_pool_size = defaults.key_pool_size;
     config->connections_per_uid = defaults.connections_per_uid;
+    config->recheck_interval_s = defaults.recheck_interval_s;
+    config->audit.on_failure = AUDIT_ON_FAILURE_DENY;
+    config->audit.file_max_bytes = defaults.audit_file_max_bytes;
+    config->audit.file_max_age_s = defaults.audit_file_max_age_s;
+    config->audit.files_kept = defaults.audit_files_kept;
+    config->audit.head_interval_s = defaults.audit_head_interval_s;
+    config->outside.timeout_ms = defaults.outside_timeout_ms;
+    config->outside.cache_ms = defaults.outside_cache_ms;
     return config;
+}
+
+/* Those that depend on what else is there. */
+static void set_late_defaults(struct config *config)
+{
+    config->data_dir = config->data_dir ? config->data_dir : memory_copy_text(defaults.data_dir);
+    config->run_dir = config->run_dir ? config->run_dir : memory_copy_text(defaults.run_dir);
+    if (!config->audit.folder) {
+        config->audit.folder = file_join(config->data_dir, "audit");
+    }
+    if (!config->audit.keystore) {
+        config->audit.keystore = memory_copy_text(config->issuer.keystore);
+    }
 }
 
 static int parse_all(struct config_parse *parse, struct bytes text, struct error *err)
@@ -46,9 +78,11 @@ static int parse_all(struct config_parse *parse, struct bytes text, struct error
     if (config_block_check_required(&config_blocks[0], parse->root_keys_seen, err) < 0) {
         return error_prepend(err, "%s", parse->name);
     }
-    config->data_dir = config->data_dir ? config->data_dir : memory_copy_text(defaults.data_dir);
-    config->run_dir = config->run_dir ? config->run_dir : memory_copy_text(defaults.run_dir);
-    return config_check(parse, err);
+    set_late_defaults(config);
+    rules_prepare(&config->rules);
+    TRY(config_check(parse, err));
+    config_warn(parse);
+    return 0;
 }
 
 int config_parse(struct bytes text, const char *name, struct config **ret_config, struct error *err)
@@ -114,5 +148,12 @@ void config_free(struct config *config)
     }
     free(config->entries);
     rules_clear(&config->rules);
+    free(config->audit.folder);
+    free(config->audit.keystore);
+    free(config->outside.url);
+    free(config->outside.path);
+    text_list_clear(&config->outside.continue_for);
+    free(config->metrics_listen);
+    text_list_clear(&config->warnings);
     free(config);
 }

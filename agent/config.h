@@ -2,7 +2,9 @@
  */
 #pragma once
 
+#include "agent/audit/audit.h"
 #include "agent/issuer/entry.h"
+#include "agent/policy/outside.h"
 #include "agent/policy/rule.h"
 #include "lib/base/log.h"
 
@@ -33,10 +35,27 @@ struct config {
     struct entry **entries;
     size_t entry_count;
     struct rules rules;
-    uint32_t delivered_max_ttl_s; /* default 1h */
-    unsigned key_pool_size;       /* default 4 */
-    unsigned connections_per_uid; /* default 1024 */
-    uint64_t sha256_limit_bytes;  /* default 0: none */
+    /* audit { } */
+    struct {
+        char *folder;                     /* key dir; default data_dir/audit */
+        enum audit_on_failure on_failure; /* default deny */
+        uint64_t file_max_bytes;          /* key file_size, default 64M */
+        uint32_t file_max_age_s;          /* key file_age, default 24h; "0s": never */
+        unsigned files_kept;              /* key files, default 90; 0: all */
+        char *keystore;                   /* where heads are signed; default: the issuer's */
+        uint32_t head_interval_s;         /* default 1m */
+        bool is_journald;                 /* key journald, default false */
+    } audit;
+    /* policy { opa path timeout cache continue_for } */
+    bool has_outside;
+    struct outside_config outside; /* default timeout 250ms, cache 1s */
+    char *metrics_listen;          /* metrics { listen }; NULL: off */
+    uint32_t recheck_interval_s;   /* default 10s; how often processes are looked at again */
+    uint32_t delivered_max_ttl_s;  /* default 1h */
+    unsigned key_pool_size;        /* default 4 */
+    unsigned connections_per_uid;  /* default 1024 */
+    uint64_t sha256_limit_bytes;   /* default 0: none */
+    struct text_list warnings;     /* "FILE:LINE: what": allowed, and yet hardly meant */
 };
 
 enum { CONFIG_MAX_BYTES = 8 << 20 };
@@ -47,5 +66,7 @@ int config_read(const char *path, struct config **ret_config, struct error *err)
 /* As config_read for text that was read from a file of that name. */
 int config_parse(struct bytes text, const char *name, struct config **ret_config,
                  struct error *err);
+/* Logs the warnings, at the start and whenever the configuration takes effect anew. */
+void config_log_warnings(const struct config *config);
 void config_free(struct config *config);
 DEFINE_CLEANUP(struct config, config_free, config_free);

@@ -1,18 +1,17 @@
 #include "agent/config_block.h"
 
-#include <string.h>
+#include "agent/config_finish.h"
 
-#include "agent/spiffe_id.h"
-#include "lib/base/memory.h"
-
-enum { KEYSTORES_MAX = 16, RULES_MAX = 1024, ENTRIES_MAX = 100000 };
-enum { TTL_MIN_S = 10, DAY_S = 86400, YEAR_S = 365 * DAY_S };
+enum { TTL_MIN_S = 10, HOUR_S = 3600, DAY_S = 86400, YEAR_S = 365 * DAY_S };
+enum { AGE_MAX_S = 10 * YEAR_S };
+enum { RATE_MAX = 1000000, ITEMS_MAX = 64, FILES_MAX = 1000000 };
+enum { OUTSIDE_TIMEOUT_MIN_MS = 10, OUTSIDE_TIMEOUT_MAX_MS = 10000, OUTSIDE_CACHE_MAX_MS = 60000 };
 enum { CA_TTL_MIN_S = 2 * TTL_MIN_S, CA_TTL_MAX_S = 10 * YEAR_S };
 
 #define IN_CONFIG(field) offsetof(struct config, field)
 #define IN_KEYSTORE(field) offsetof(struct config_keystore, field)
 #define IN_ENTRY(field) offsetof(struct entry, field)
-#define IN_RULE(field) offsetof(struct rule, field)
+#define IN_RULE(field) offsetof(struct config_rule, field)
 
 static const struct config_key root_keys[] = {
     {"trust_domain", config_read_trust_domain, IN_CONFIG(trust_domain), 0, 0, CONFIG_KEY_REQUIRED},
@@ -23,6 +22,7 @@ static const struct config_key root_keys[] = {
      0},
     {"key_pool_size", config_read_number, IN_CONFIG(key_pool_size), 0, 256, 0},
     {"connections_per_uid", config_read_number, IN_CONFIG(connections_per_uid), 1, 1000000, 0},
+    {"recheck_interval", config_read_duration, IN_CONFIG(recheck_interval_s), 1, HOUR_S, 0},
 };
 
 static const struct config_key tpm_keys[] = {
@@ -58,13 +58,53 @@ static const struct config_key entry_keys[] = {
 };
 
 static const struct config_key rule_keys[] = {
-    {"key", config_read_protection, IN_RULE(protection), 0, 0, 0},
-    {"keystore", config_read_name, IN_RULE(keystore), 0, 0, 0},
-    {"key_type", config_read_key_type, IN_RULE(key_type), 0, 0, 0},
+    {"key", config_read_protection, IN_RULE(rule.protection), 0, 0, 0},
+    {"keystore", config_read_name, IN_RULE(rule.keystore), 0, 0, 0},
+    {"key_type", config_read_key_type, IN_RULE(rule.key_type), 0, 0, 0},
+    {"sign_rate", config_read_number, IN_RULE(rule.sign_rate), 1, RATE_MAX, 0},
+    {"sign_burst", config_read_number, IN_RULE(rule.sign_burst), 1, RATE_MAX, 0},
+    {"max_uses", config_read_large_number, IN_RULE(rule.max_uses), 1, INT64_MAX, 0},
+    {"svid_rate", config_read_number, IN_RULE(rule.svid_rate), 1, RATE_MAX, 0},
+    {"jwt_rate", config_read_number, IN_RULE(rule.jwt_rate), 1, RATE_MAX, 0},
+    {"jwt_audiences", config_read_audience, IN_RULE(rule.jwt_audiences), 1, ITEMS_MAX,
+     CONFIG_KEY_LIST},
+    {"jwt_max_ttl", config_read_duration, IN_RULE(rule.jwt_max_ttl_s), TTL_MIN_S, YEAR_S, 0},
+    {"hours", config_read_text, IN_RULE(hours), 0, 0, 0},
+    {"time_zone", config_read_text, IN_RULE(time_zone), 0, 0, 0},
+    {"max_process_age", config_read_duration, IN_RULE(rule.max_process_age_s), 1, AGE_MAX_S, 0},
+    {"first_use_within", config_read_duration, IN_RULE(rule.first_use_within_s), 1, AGE_MAX_S, 0},
+    {"requires_attested", config_read_boolean, IN_RULE(rule.requires_attested), 0, 0, 0},
+    {"executables", config_read_executable, IN_RULE(rule.executables), 1, ITEMS_MAX,
+     CONFIG_KEY_LIST},
 };
 
 static const struct config_key workload_keys[] = {
     {"sha256_limit", config_read_size, IN_CONFIG(sha256_limit_bytes), 0, (uint64_t)1 << 40, 0},
+};
+
+static const struct config_key audit_keys[] = {
+    {"dir", config_read_path, IN_CONFIG(audit.folder), 0, 0, 0},
+    {"on_failure", config_read_on_failure, IN_CONFIG(audit.on_failure), 0, 0, 0},
+    {"file_size", config_read_size, IN_CONFIG(audit.file_max_bytes), 1 << 20, (uint64_t)1 << 40, 0},
+    {"file_age", config_read_duration, IN_CONFIG(audit.file_max_age_s), 0, AGE_MAX_S, 0},
+    {"files", config_read_number, IN_CONFIG(audit.files_kept), 0, FILES_MAX, 0},
+    {"keystore", config_read_name, IN_CONFIG(audit.keystore), 0, 0, 0},
+    {"head_interval", config_read_duration, IN_CONFIG(audit.head_interval_s), 1, DAY_S, 0},
+    {"journald", config_read_boolean, IN_CONFIG(audit.is_journald), 0, 0, 0},
+};
+
+static const struct config_key policy_keys[] = {
+    {"opa", config_read_text, IN_CONFIG(outside.url), 0, 0, CONFIG_KEY_REQUIRED},
+    {"path", config_read_text, IN_CONFIG(outside.path), 0, 0, CONFIG_KEY_REQUIRED},
+    {"timeout", config_read_milliseconds, IN_CONFIG(outside.timeout_ms), OUTSIDE_TIMEOUT_MIN_MS,
+     OUTSIDE_TIMEOUT_MAX_MS, 0},
+    {"cache", config_read_milliseconds, IN_CONFIG(outside.cache_ms), 0, OUTSIDE_CACHE_MAX_MS, 0},
+    {"continue_for", config_read_pattern, IN_CONFIG(outside.continue_for), 1, ITEMS_MAX,
+     CONFIG_KEY_LIST},
+};
+
+static const struct config_key metrics_keys[] = {
+    {"listen", config_read_listen, IN_CONFIG(metrics_listen), 0, 0, CONFIG_KEY_REQUIRED},
 };
 
 static void *target_config(struct config_parse *parse)
@@ -79,12 +119,7 @@ static void *target_keystore(struct config_parse *parse)
 
 static void *target_entry(struct config_parse *parse)
 {
-    if (!parse->entry) {
-        parse->entry = NEW(struct entry);
-        parse->entry->references = 1;
-        parse->entry->is_configured = true;
-    }
-    return parse->entry;
+    return config_open_entry(parse);
 }
 
 static void *target_rule(struct config_parse *parse)
@@ -92,156 +127,19 @@ static void *target_rule(struct config_parse *parse)
     return &parse->rule;
 }
 
-/* Room for one more; count is a power of two whenever memory grows. */
-static void *grow(void *items, size_t count, size_t item_bytes)
-{
-    bool is_full = (count & (count - 1)) == 0;
-    return is_full ? memory_resize_array(items, MAX(count * 2, (size_t)1), item_bytes) : items;
-}
-
-static void add_line(struct config_lines *lines, unsigned line)
-{
-    lines->items = grow(lines->items, lines->count, sizeof(*lines->items));
-    lines->items[lines->count++] = line;
-}
-
-static int check_count(size_t count, size_t maximum, const char *what, struct error *err)
-{
-    return count < maximum ? 0
-                           : error_set(err, ERROR_INVALID_ARGUMENT, "there are more than %zu %s",
-                                       maximum, what);
-}
-
-static int finish_tpm(struct config_parse *parse, const char *title, unsigned line,
-                      struct error *err)
-{
-    (void)title, (void)line, (void)err;
-    if (!parse->config->tcti) {
-        parse->config->tcti = memory_copy_text("device:/dev/tpmrm0");
-    }
-    return 0;
-}
-
-/* The keys that only one type of keystore has. */
-static int check_keystore_type(const struct config_keystore *keystore, struct error *err)
-{
-    bool has_pkcs11_key = keystore->module || keystore->token || keystore->pin_path ||
-                          keystore->is_isolated || keystore->workers > 0;
-    if (keystore->type == CONFIG_KEYSTORE_TPM && has_pkcs11_key) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "a keystore of type \"tpm\" has no key module, token, pin, isolate or "
-                         "workers; which TPM it is stands in the block tpm");
-    }
-    if (keystore->type == CONFIG_KEYSTORE_PKCS11 && (!keystore->module || !keystore->token)) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "a keystore of type \"pkcs11\" needs the keys module and token");
-    }
-    return 0;
-}
-
-static int finish_keystore(struct config_parse *parse, const char *title, unsigned line,
-                           struct error *err)
-{
-    struct config *config = parse->config;
-    (void)line;
-    TRY(config_read_name(NULL, title, &parse->keystore.name, err));
-    if (strcmp(title, "memory") == 0) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "\"memory\" names the agent's own memory; choose another name");
-    }
-    for (size_t i = 0; i < config->keystore_count; i++) {
-        if (strcmp(config->keystores[i].name, title) == 0) {
-            return error_set(err, ERROR_INVALID_ARGUMENT,
-                             "there is another keystore of this name; names are unique");
-        }
-        if (parse->keystore.type == CONFIG_KEYSTORE_TPM &&
-            config->keystores[i].type == CONFIG_KEYSTORE_TPM) {
-            return error_set(err, ERROR_INVALID_ARGUMENT,
-                             "there is another keystore of type \"tpm\"; a host has one TPM");
-        }
-    }
-    TRY(check_keystore_type(&parse->keystore, err));
-    TRY(check_count(config->keystore_count, KEYSTORES_MAX, "keystores", err));
-    parse->keystore.workers = MAX(parse->keystore.workers, 1U);
-    config->keystores = grow(config->keystores, config->keystore_count, sizeof(*config->keystores));
-    config->keystores[config->keystore_count++] = parse->keystore;
-    parse->keystore = (struct config_keystore){0};
-    return 0;
-}
-
-static int finish_issuer(struct config_parse *parse, const char *title, unsigned line,
-                         struct error *err)
-{
-    parse->issuer_line = line;
-    if (strcmp(title, "embedded") != 0) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "there is no issuer of this kind; expected issuer \"embedded\"");
-    }
-    return 0;
-}
-
-static int finish_entry(struct config_parse *parse, const char *title, unsigned line,
-                        struct error *err)
-{
-    struct config *config = parse->config;
-    struct entry *entry = target_entry(parse);
-    TRY(spiffe_id_check(title, err));
-    TRY(check_count(config->entry_count, ENTRIES_MAX, "entries", err));
-    entry->spiffe_id = memory_copy_text(title);
-    if (!entry->hint) {
-        entry->hint = memory_copy_text("");
-    }
-    config->entries = grow(config->entries, config->entry_count, sizeof(void *));
-    config->entries[config->entry_count++] = take_ptr(parse->entry);
-    add_line(&parse->entry_lines, line);
-    return 0;
-}
-
-static int finish_rule(struct config_parse *parse, const char *title, unsigned line,
-                       struct error *err)
-{
-    struct rules *rules = &parse->config->rules;
-    TRY(spiffe_pattern_check(title, err));
-    TRY(check_count(rules->count, RULES_MAX, "rules", err));
-    if (parse->rule.protection != KEY_PROTECTION_HARDWARE && parse->rule.keystore) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "keys that are %s are made in the agent's memory; leave out the key "
-                         "keystore",
-                         key_protection_name(parse->rule.protection));
-    }
-    for (size_t i = 0; i < rules->count; i++) {
-        if (strcmp(rules->items[i].pattern, title) == 0) {
-            return error_set(err, ERROR_INVALID_ARGUMENT,
-                             "line %u has a rule of the same pattern; the first match wins, so "
-                             "this one would never apply",
-                             parse->rule_lines.items[i]);
-        }
-    }
-    parse->rule.pattern = memory_copy_text(title);
-    rules->items = grow(rules->items, rules->count, sizeof(*rules->items));
-    rules->items[rules->count++] = parse->rule;
-    parse->rule = (struct rule){0};
-    add_line(&parse->rule_lines, line);
-    return 0;
-}
-
-static int finish_nothing(struct config_parse *parse, const char *title, unsigned line,
-                          struct error *err)
-{
-    (void)parse, (void)title, (void)line, (void)err;
-    return 0;
-}
-
 #define KEYS(table) table, ARRAY_SIZE(table)
 
 const struct config_block config_blocks[] = {
-    {"root", NULL, false, KEYS(root_keys), target_config, finish_nothing},
-    {"tpm", NULL, false, KEYS(tpm_keys), target_config, finish_tpm},
-    {"keystore", "its name", true, KEYS(keystore_keys), target_keystore, finish_keystore},
-    {"issuer", "its kind", false, KEYS(issuer_keys), target_config, finish_issuer},
-    {"entry", "a SPIFFE ID", true, KEYS(entry_keys), target_entry, finish_entry},
-    {"rule", "a pattern", true, KEYS(rule_keys), target_rule, finish_rule},
-    {"workload", NULL, false, KEYS(workload_keys), target_config, finish_nothing},
+    {"root", NULL, false, KEYS(root_keys), target_config, config_finish_nothing},
+    {"tpm", NULL, false, KEYS(tpm_keys), target_config, config_finish_tpm},
+    {"keystore", "its name", true, KEYS(keystore_keys), target_keystore, config_finish_keystore},
+    {"issuer", "its kind", false, KEYS(issuer_keys), target_config, config_finish_issuer},
+    {"entry", "a SPIFFE ID", true, KEYS(entry_keys), target_entry, config_finish_entry},
+    {"rule", "a pattern", true, KEYS(rule_keys), target_rule, config_finish_rule},
+    {"workload", NULL, false, KEYS(workload_keys), target_config, config_finish_nothing},
+    {"audit", NULL, false, KEYS(audit_keys), target_config, config_finish_audit},
+    {"policy", NULL, false, KEYS(policy_keys), target_config, config_finish_policy},
+    {"metrics", NULL, false, KEYS(metrics_keys), target_config, config_finish_nothing},
 };
 const size_t config_block_count = ARRAY_SIZE(config_blocks);
 
@@ -254,24 +152,4 @@ int config_block_check_required(const struct config_block *block, uint64_t seen,
         }
     }
     return 0;
-}
-
-void config_keystore_clear(struct config_keystore *keystore)
-{
-    free(keystore->name);
-    free(keystore->module);
-    free(keystore->token);
-    free(keystore->pin_path);
-    *keystore = (struct config_keystore){0};
-}
-
-void config_parse_clear(struct config_parse *parse)
-{
-    config_keystore_clear(&parse->keystore);
-    entry_unref_cleanup(&parse->entry);
-    free(parse->rule.pattern);
-    free(parse->rule.keystore);
-    config_scan_clear(&parse->scan);
-    free(parse->entry_lines.items);
-    free(parse->rule_lines.items);
 }

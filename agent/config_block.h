@@ -11,6 +11,12 @@ struct config_lines {
     size_t count;
 };
 
+/* A rule as it is written. */
+struct config_rule {
+    struct rule rule;
+    char *hours, *time_zone;
+};
+
 struct config_parse {
     const char *name; /* of the file, for error texts */
     struct config *config;
@@ -23,9 +29,9 @@ struct config_parse {
     /* The block that is open. */
     struct config_keystore keystore;
     struct entry *entry;
-    struct rule rule;
+    struct config_rule rule;
     struct config_lines entry_lines, rule_lines;
-    unsigned issuer_line;
+    unsigned issuer_line, audit_line, policy_line; /* 0: there is none */
 };
 
 struct config_block {
@@ -55,6 +61,10 @@ int config_run_libconfuse(struct config_parse *parse, struct error *err);
 /* Everything that concerns several blocks at once; errors have file and line. */
 int config_check(struct config_parse *parse, struct error *err);
 
+/* Fills the configuration's warnings: what is allowed, and yet hardly meant. */
+void config_warn(struct config_parse *parse);
+
 /* Frees what was not moved to the configuration. */
 void config_keystore_clear(struct config_keystore *keystore);
+void config_rule_clear(struct config_rule *rule);
 void config_parse_clear(struct config_parse *parse);

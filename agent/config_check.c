@@ -99,21 +99,67 @@ static int check_issuer(const struct config_parse *parse, struct error *err)
     return 0;
 }
 
+static int check_is_in_trust_domain(const struct config_parse *parse, const char *pattern,
+                                    struct error *err)
+{
+    const char *trust_domain = parse->config->trust_domain;
+    if (strcmp(pattern, "*") == 0 || spiffe_id_is_in(pattern, trust_domain)) {
+        return 0;
+    }
+    return error_set(err, ERROR_INVALID_ARGUMENT,
+                     "\"%.200s\" would never apply; identities here begin with \"spiffe://%s/\"",
+                     pattern, trust_domain);
+}
+
+static int check_rule(const struct config_parse *parse, size_t index, struct error *err)
+{
+    const struct rules *rules = &parse->config->rules;
+    const struct rule *rule = &rules->items[index];
+    const struct rule *before = rules_shadowing(rules, index);
+    unsigned line = parse->rule_lines.items[index];
+    if (rule->keystore) {
+        TRY(check_keystore_name(parse, rule->keystore, line, err));
+    }
+    if (check_is_in_trust_domain(parse, rule->pattern, err) < 0) {
+        return error_prepend(err, "%s:%u: rule", parse->name, line);
+    }
+    if (before && strcmp(before->pattern, rule->pattern) == 0) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "%s:%u: rule \"%.200s\": line %u has a rule of the same pattern; the "
+                         "first match wins, so this one would never apply",
+                         parse->name, line, rule->pattern,
+                         parse->rule_lines.items[before - rules->items]);
+    }
+    return 0;
+}
+
 static int check_rules(const struct config_parse *parse, struct error *err)
 {
+    for (size_t i = 0; i < parse->config->rules.count; i++) {
+        TRY(check_rule(parse, i, err));
+    }
+    return 0;
+}
+
+static int check_audit(const struct config_parse *parse, struct error *err)
+{
     const struct config *config = parse->config;
-    for (size_t i = 0; i < config->rules.count; i++) {
-        const struct rule *rule = &config->rules.items[i];
-        unsigned line = parse->rule_lines.items[i];
-        if (rule->keystore) {
-            TRY(check_keystore_name(parse, rule->keystore, line, err));
-        }
-        if (strcmp(rule->pattern, "*") != 0 &&
-            !spiffe_id_is_in(rule->pattern, config->trust_domain)) {
-            return error_set(err, ERROR_INVALID_ARGUMENT,
-                             "%s:%u: rule \"%.200s\" would never apply; identities here begin "
-                             "with \"spiffe://%s/\"",
-                             parse->name, line, rule->pattern, config->trust_domain);
+    if (strcmp(config->audit.folder, config->data_dir) == 0 ||
+        strcmp(config->audit.folder, config->run_dir) == 0) {
+        return fail_file(
+            parse, "audit: dir is data_dir or run_dir itself; the log has a folder of its own",
+            err);
+    }
+    return check_keystore_name(parse, config->audit.keystore, parse->audit_line, err);
+}
+
+static int check_policy(const struct config_parse *parse, struct error *err)
+{
+    const struct text_list *patterns = &parse->config->outside.continue_for;
+    for (size_t i = 0; i < patterns->count; i++) {
+        if (check_is_in_trust_domain(parse, patterns->items[i], err) < 0) {
+            return error_prepend(err, "%s:%u: policy: continue_for", parse->name,
+                                 parse->policy_line);
         }
     }
     return 0;
@@ -179,7 +225,8 @@ static int check_entries(const struct config_parse *parse, struct error *err)
 int config_check(struct config_parse *parse, struct error *err)
 {
     static int (*const checks[])(const struct config_parse *parse, struct error *err) = {
-        check_folders, check_keystores, check_issuer, check_rules, check_entries};
+        check_folders, check_keystores, check_issuer, check_rules,
+        check_entries, check_audit,     check_policy};
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
         TRY(checks[i](parse, err));
     }

@@ -176,7 +176,8 @@ int config_read_size(const struct config_key *key, const char *value, void *fiel
     bool is_bad = digits_size >= sizeof(digits);
     if (!is_bad) {
         memcpy(digits, value, digits_size);
-        is_bad = text_parse_u64(digits, key->minimum, key->maximum >> shift, &number, NULL) < 0;
+        is_bad = text_parse_u64(digits, 0, key->maximum >> shift, &number, NULL) < 0 ||
+                 number << shift < key->minimum;
     }
     if (is_bad) {
         return error_set(err, ERROR_INVALID_ARGUMENT,

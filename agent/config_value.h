@@ -66,3 +66,24 @@ int config_read_selector(const struct config_key *key, const char *value, void *
                          struct error *err);
 int config_read_item(const struct config_key *key, const char *value, void *field,
                      struct error *err);
+
+/* uint64_t: a number. */
+int config_read_large_number(const struct config_key *key, const char *value, void *field,
+                             struct error *err);
+/* uint32_t: milliseconds; minimum and maximum are, too. */
+int config_read_milliseconds(const struct config_key *key, const char *value, void *field,
+                             struct error *err);
+/* enum audit_on_failure. */
+int config_read_on_failure(const struct config_key *key, const char *value, void *field,
+                           struct error *err);
+/* struct text_list: of patterns of SPIFFE IDs; of patterns of audiences; of digests as in
+ * "sha256:HEX", each kept as the selector that a process with it has. */
+int config_read_pattern(const struct config_key *key, const char *value, void *field,
+                        struct error *err);
+int config_read_audience(const struct config_key *key, const char *value, void *field,
+                         struct error *err);
+int config_read_executable(const struct config_key *key, const char *value, void *field,
+                           struct error *err);
+/* char *: metrics_listen_check. */
+int config_read_listen(const struct config_key *key, const char *value, void *field,
+                       struct error *err);

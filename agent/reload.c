@@ -40,6 +40,27 @@ static bool has_same_issuer(const struct config *a, const struct config *b)
            a->issuer.jwt_svid_ttl_s == b->issuer.jwt_svid_ttl_s;
 }
 
+static bool has_same_audit(const struct config *a, const struct config *b)
+{
+    return is_same_text(a->audit.folder, b->audit.folder) &&
+           a->audit.on_failure == b->audit.on_failure &&
+           a->audit.file_max_bytes == b->audit.file_max_bytes &&
+           a->audit.file_max_age_s == b->audit.file_max_age_s &&
+           a->audit.files_kept == b->audit.files_kept &&
+           is_same_text(a->audit.keystore, b->audit.keystore) &&
+           a->audit.head_interval_s == b->audit.head_interval_s &&
+           a->audit.is_journald == b->audit.is_journald;
+}
+
+static bool has_same_outside(const struct config *a, const struct config *b)
+{
+    return a->has_outside == b->has_outside && is_same_text(a->outside.url, b->outside.url) &&
+           is_same_text(a->outside.path, b->outside.path) &&
+           a->outside.timeout_ms == b->outside.timeout_ms &&
+           a->outside.cache_ms == b->outside.cache_ms &&
+           text_list_is_equal(&a->outside.continue_for, &b->outside.continue_for);
+}
+
 char *reload_restart_keys(const struct config *running, const struct config *wanted)
 {
     const struct {
@@ -55,6 +76,10 @@ char *reload_restart_keys(const struct config *running, const struct config *wan
         {"key_pool_size", running->key_pool_size == wanted->key_pool_size},
         {"connections_per_uid", running->connections_per_uid == wanted->connections_per_uid},
         {"sha256_limit", running->sha256_limit_bytes == wanted->sha256_limit_bytes},
+        {"audit", has_same_audit(running, wanted)},
+        {"policy", has_same_outside(running, wanted)},
+        {"metrics", is_same_text(running->metrics_listen, wanted->metrics_listen)},
+        {"recheck_interval", running->recheck_interval_s == wanted->recheck_interval_s},
     };
     struct buffer changed = {0};
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {

@@ -79,6 +79,9 @@ static int parse(int argc, char **argv, struct options *ret_options)
 
 static void print_ok(const struct config *config)
 {
+    for (size_t i = 0; i < config->warnings.count; i++) {
+        (void)fprintf(stderr, "signetd: warning: %s\n", config->warnings.items[i]);
+    }
     (void)printf("%s: OK (trust domain %s; %zu keystores, %zu entries, %zu rules)\n", config->path,
                  config->trust_domain, config->keystore_count, config->entry_count,
                  config->rules.count);
@@ -108,6 +111,7 @@ int main(int argc, char **argv)
         print_ok(config);
         return EXIT_DONE;
     }
+    config_log_warnings(config);
     if (agent_run(config, &error) < 0) {
         log_error("%s", error.text);
         return EXIT_FAILED;

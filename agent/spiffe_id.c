@@ -201,9 +201,7 @@ const char *spiffe_id_path(const char *id)
     return id + SCHEME_BYTES + spiffe_id_trust_domain_size(id);
 }
 
-/* The length of what a pattern shares with each ID it matches, its slash included; 0 where it is
- * one exact ID. */
-static size_t pattern_prefix_size(const char *pattern)
+size_t spiffe_pattern_prefix_size(const char *pattern)
 {
     size_t size = strlen(pattern);
     bool has_star = size > SCHEME_BYTES + 1 && strcmp(pattern + size - 2, "/*") == 0;
@@ -230,7 +228,7 @@ int spiffe_pattern_check(const char *pattern, struct error *err)
         return refuse(&subject, SPIFFE_ID_MAX_BYTES,
                       "a SPIFFE ID has at most 2048 bytes (SPIFFE-ID 2.3)", err);
     }
-    size_t prefix = pattern_prefix_size(pattern);
+    size_t prefix = spiffe_pattern_prefix_size(pattern);
     size_t size = prefix > 0 ? prefix - 1 : strlen(pattern);
     TRY(check_wildcards(&subject, size, err));
     _cleanup_(free_cleanup) char *id = text_format("%.*s", (int)size, pattern);
@@ -243,7 +241,7 @@ bool spiffe_pattern_matches(const char *pattern, const char *id)
     if (strcmp(pattern, "*") == 0) {
         return true;
     }
-    size_t prefix = pattern_prefix_size(pattern);
+    size_t prefix = spiffe_pattern_prefix_size(pattern);
     if (prefix == 0) {
         return strcmp(pattern, id) == 0;
     }

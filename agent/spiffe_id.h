@@ -29,3 +29,6 @@ const char *spiffe_id_path(const char *id);
  * one or more further segments. Anything else is refused with a reason. */
 int spiffe_pattern_check(const char *pattern, struct error *err);
 bool spiffe_pattern_matches(const char *pattern, const char *id);
+/* The length of what a pattern shares with each ID that it matches, its slash included; 0 where it
+ * is "*" or one exact ID. */
+size_t spiffe_pattern_prefix_size(const char *pattern);

@@ -62,6 +62,20 @@ static void defaults(void **state)
     assert_int_equal(config->sha256_limit_bytes, 0);
     assert_int_equal(config->entry_count, 0);
     assert_int_equal(config->rules.count, 0);
+    assert_string_equal(config->audit.folder, "/var/lib/signet/audit");
+    assert_int_equal(config->audit.on_failure, AUDIT_ON_FAILURE_DENY);
+    assert_int_equal(config->audit.file_max_bytes, 64 << 20);
+    assert_int_equal(config->audit.file_max_age_s, 86400);
+    assert_int_equal(config->audit.files_kept, 90);
+    assert_string_equal(config->audit.keystore, "tpm");
+    assert_int_equal(config->audit.head_interval_s, 60);
+    assert_false(config->audit.is_journald);
+    assert_false(config->has_outside);
+    assert_int_equal(config->outside.timeout_ms, 250);
+    assert_int_equal(config->outside.cache_ms, 1000);
+    assert_null(config->metrics_listen);
+    assert_int_equal(config->recheck_interval_s, 10);
+    assert_int_equal(config->warnings.count, 0);
 }
 
 static void every_key(void **state)
@@ -132,6 +146,83 @@ static void every_key(void **state)
     assert_int_equal(config->rules.items[1].key_type, KEY_TYPE_EC_P384);
     assert_null(config->rules.items[1].keystore);
     assert_string_equal(config->rules.items[2].keystore, "hsm");
+}
+
+#define HEX32 "0123456789abcdef0123456789abcdef"
+#define HEX64 HEX32 HEX32
+
+static void every_key_of_a_rule(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config = accepted(
+        LEAST "rule \"*\" { sign_rate = 200 sign_burst = 400 max_uses = 5000000000 svid_rate = 6\n"
+              "    jwt_rate = 60 jwt_audiences = { \"db\", \"https://*.example.org\" }\n"
+              "    jwt_max_ttl = \"2m\" hours = \"Mon-Fri 08:00-18:00\"\n"
+              "    time_zone = \"Europe/Berlin\" max_process_age = \"7d\"\n"
+              "    first_use_within = \"1m\" requires_attested = true\n"
+              "    executables = { \"sha256:" HEX64 "\", \"fsverity:sha512:" HEX64 HEX64
+              "\", \"fsverity:sha256:" HEX64 "\" } }\n");
+    const struct rule *rule = &config->rules.items[0];
+    assert_int_equal(rule->sign_rate, 200);
+    assert_int_equal(rule->sign_burst, 400);
+    assert_int_equal(rule->max_uses, 5000000000);
+    assert_int_equal(rule->svid_rate, 6);
+    assert_int_equal(rule->jwt_rate, 60);
+    assert_int_equal(rule->jwt_audiences.count, 2);
+    assert_string_equal(rule->jwt_audiences.items[1], "https://*.example.org");
+    assert_int_equal(rule->jwt_max_ttl_s, 120);
+    assert_string_equal(schedule_text(rule->hours), "Mon-Fri 08:00-18:00 Europe/Berlin");
+    assert_int_equal(rule->max_process_age_s, 7 * 86400);
+    assert_int_equal(rule->first_use_within_s, 60);
+    assert_true(rule->requires_attested);
+    assert_int_equal(rule->executables.count, 3);
+    assert_string_equal(rule->executables.items[0], "unix:fsverity:sha256:" HEX64);
+    assert_string_equal(rule->executables.items[1], "unix:fsverity:sha512:" HEX64 HEX64);
+    assert_string_equal(rule->executables.items[2], "unix:sha256:" HEX64);
+    assert_non_null(config->rules.index);
+}
+
+static void every_key_of_the_blocks_for_control(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config = accepted(
+        LEAST HSM "}\n"
+                  "audit { dir = \"/log\" on_failure = \"continue\" file_size = \"1G\"\n"
+                  "    file_age = \"0s\" files = 0 keystore = \"hsm\" head_interval = \"5m\"\n"
+                  "    journald = true }\n"
+                  "policy { opa = \"unix:///run/opa.sock\" path = \"signet/allow\"\n"
+                  "    timeout = \"1s500ms\" cache = \"0s\"\n"
+                  "    continue_for = { \"spiffe://example.org/a/*\", \"*\" } }\n"
+                  "metrics { listen = \"127.0.0.1:9464\" } recheck_interval = \"1m\"\n");
+    assert_string_equal(config->audit.folder, "/log");
+    assert_int_equal(config->audit.on_failure, AUDIT_ON_FAILURE_CONTINUE);
+    assert_int_equal(config->audit.file_max_bytes, 1 << 30);
+    assert_int_equal(config->audit.file_max_age_s, 0);
+    assert_int_equal(config->audit.files_kept, 0);
+    assert_string_equal(config->audit.keystore, "hsm");
+    assert_int_equal(config->audit.head_interval_s, 300);
+    assert_true(config->audit.is_journald);
+    assert_true(config->has_outside);
+    assert_string_equal(config->outside.url, "unix:///run/opa.sock");
+    assert_string_equal(config->outside.path, "signet/allow");
+    assert_int_equal(config->outside.timeout_ms, 1500);
+    assert_int_equal(config->outside.cache_ms, 0);
+    assert_int_equal(config->outside.continue_for.count, 2);
+    assert_string_equal(config->metrics_listen, "127.0.0.1:9464");
+    assert_int_equal(config->recheck_interval_s, 60);
+}
+
+static void rules_share_their_hours(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config =
+        accepted(LEAST "rule \"spiffe://example.org/a\" { hours = \"08:00-18:00\" }\n"
+                       "rule \"spiffe://example.org/b\" { hours = \"08:00-18:00\" }\n"
+                       "rule \"spiffe://example.org/c\" { hours = \"08:00-19:00\" }\n");
+    const struct rule *rules = config->rules.items;
+    assert_string_equal(schedule_text(rules[0].hours), "08:00-18:00 UTC");
+    assert_ptr_equal(rules[0].hours, rules[1].hours);
+    assert_ptr_not_equal(rules[1].hours, rules[2].hours);
 }
 
 /* Each is refused with an error that begins with the place and has the words. */
@@ -277,7 +368,63 @@ static const struct {
     {LEAST "rule \"*\" { key = \"guarded\" keystore = \"tpm\" }", "test.conf:3: rule", "leave out"},
     {LEAST "rule \"*\" { key_type = \"ed25519\" }", "test.conf:3: key_type", "ec-p256"},
     {LEAST "rule \"*\" { }\n\nrule \"*\" { }", "test.conf:5: rule", "line 3 has a rule"},
-    {LEAST "rule \"*\" { sign_rate = 1 }", "test.conf:3: rule: unknown key", "key, keystore"},
+    {LEAST "rule \"*\" { sign_rates = 1 }", "test.conf:3: rule: unknown key", "key, keystore"},
+    {LEAST "rule \"*\" { sign_rate = 0 }", "test.conf:3: sign_rate", "from 1 to 1000000"},
+    {LEAST "rule \"*\" { sign_rate = 1000001 }", "test.conf:3: sign_rate", "from 1 to 1000000"},
+    {LEAST "rule \"*\" { sign_burst = 5 }", "test.conf:3: rule \"*\"", "add sign_rate"},
+    {LEAST "rule \"*\" { max_uses = 0 }", "test.conf:3: max_uses", "from 1 to"},
+    {LEAST "rule \"*\" { max_uses = 9223372036854775808 }", "test.conf:3: max_uses", "from 1 to"},
+    {LEAST "rule \"*\" { key = delivered sign_rate = 5 }", "test.conf:3: rule", "never sees it"},
+    {LEAST "rule \"*\" { max_uses = 5 key = delivered }", "test.conf:3: rule", "max_uses cannot"},
+    {LEAST "rule \"*\" { svid_rate = x }", "test.conf:3: svid_rate", "from 1 to"},
+    {LEAST "rule \"*\" { jwt_rate = \"-1\" }", "test.conf:3: jwt_rate", "from 1 to"},
+    {LEAST "rule \"*\" { jwt_audiences = \"\" }", "test.conf:3: jwt_audiences", "1 to 1024"},
+    {LEAST "rule \"*\" { jwt_max_ttl = \"1s\" }", "test.conf:3: jwt_max_ttl", "\"10s\""},
+    {LEAST "rule \"*\" {\n hours = \"8-18\" }", "test.conf:3: rule \"*\"", "\"08:00-18:00\""},
+    {LEAST "rule \"*\" { hours = \"08:00-18:00\" time_zone = \"Mars\" }", "test.conf:3: rule",
+     "no time zone \"Mars\""},
+    {LEAST "rule \"*\" { hours = \"08:00-18:00\" time_zone = \"../UTC\" }", "test.conf:3: rule",
+     "not the name of a time zone"},
+    {LEAST "rule \"*\" { time_zone = \"UTC\" }", "test.conf:3: rule", "add hours"},
+    {LEAST "rule \"*\" { max_process_age = \"0s\" }", "test.conf:3: max_process_age", "\"1s\""},
+    {LEAST "rule \"*\" { first_use_within = 30 }", "test.conf:3: first_use_within", "a unit"},
+    {LEAST "rule \"*\" { requires_attested = yes }", "test.conf:3: requires_attested", "neither"},
+    {LEAST "rule \"*\" { executables = \"sha1:00\" }", "test.conf:3: executables", "no digest"},
+    {LEAST "rule \"*\" { executables = \"sha256:00\" }", "test.conf:3: executables", "and 64"},
+    {LEAST "rule \"*\" { executables = \"path:/bin/sh\" }", "test.conf:3: executables", "digest"},
+    {LEAST "rule \"*\" { executables = \"fsverity:md5:00\" }", "test.conf:3: executables", "128"},
+    /* Audit, outside policy, metrics. */
+    {LEAST "audit { dir = \"log\" }", "test.conf:3: dir", "absolute"},
+    {LEAST "audit { dir = \"/var/lib/signet\" }", "test.conf: audit", "folder of its own"},
+    {LEAST "audit { dir = \"/run/signet\" }", "test.conf: audit", "folder of its own"},
+    {LEAST "run_dir = \"/d/audit\" data_dir = \"/d\"", "test.conf: audit", "folder of its own"},
+    {LEAST "audit { on_failure = \"panic\" }", "test.conf:3: on_failure", "\"continue\""},
+    {LEAST "audit { file_size = 1000 }", "test.conf:3: file_size", "1048576 to"},
+    {LEAST "audit { file_age = \"500ms\" }", "test.conf:3: file_age", "whole seconds"},
+    {LEAST "audit { files = -1 }", "test.conf:3: files", "from 0 to"},
+    {LEAST "audit { files = 1000001 }", "test.conf:3: files", "from 0 to"},
+    {LEAST "\naudit {\nkeystore = \"hsm\" }", "test.conf:4: ", "no block keystore \"hsm\""},
+    {LEAST "audit { head_interval = \"0s\" }", "test.conf:3: head_interval", "\"1s\""},
+    {LEAST "audit { journald = 1 }", "test.conf:3: journald", "neither"},
+    {LEAST "audit { } audit { }", "test.conf:3: audit", "twice"},
+    {LEAST "policy { path = \"a\" }", "test.conf:3: policy", "opa is missing"},
+    {LEAST "policy { opa = \"unix:///a\" }", "test.conf:3: policy", "path is missing"},
+    {LEAST "policy { opa = \"unix://a\" path = \"a\" }", "test.conf:3: policy", "unix:///"},
+    {LEAST "policy { opa = \"http://opa:8181\" path = \"a\" }", "test.conf:3: policy", "127.0.0.1"},
+    {LEAST "policy { opa = \"https://127.0.0.1:1\" path = \"a\" }", "test.conf:3: policy", "http:"},
+    {LEAST "policy { opa = \"http://127.0.0.1:0\" path = \"a\" }", "test.conf:3: policy", "PORT"},
+    {LEAST "policy { opa = \"http://127.0.0.1:1/x\" path = \"a\" }", "test.conf:3: policy", "PORT"},
+    {LEAST "policy { opa = \"unix:///a\" path = \"/a\" }", "test.conf:3: policy", "separated by"},
+    {LEAST "policy { opa = \"unix:///a\" path = \"a/../b\" }", "test.conf:3: policy", "separated"},
+    {LEAST "policy { timeout = \"9ms\" }", "test.conf:3: timeout", "from \"10ms\" to \"10s\""},
+    {LEAST "policy { cache = \"61s\" }", "test.conf:3: cache", "to \"1m\""},
+    {LEAST "policy { cache = 5 }", "test.conf:3: cache", "a unit"},
+    {LEAST "policy { continue_for = \"x\" }", "test.conf:3: continue_for", "spiffe://"},
+    {LEAST "policy { opa = \"unix:///a\" path = \"a\" continue_for = \"spiffe://b/c\" }",
+     "test.conf:3: policy: continue_for", "would never apply"},
+    {LEAST "metrics { }", "test.conf:3: metrics", "listen is missing"},
+    {LEAST "metrics { listen = \"0.0.0.0:9464\" }", "test.conf:3: listen", "127.0.0.1"},
+    {LEAST "recheck_interval = \"0s\"", "test.conf:3: recheck_interval", "from \"1s\" to \"1h\""},
 };
 
 static void refusals(void **state)
@@ -392,6 +539,76 @@ static void ten_thousand_entries(void **state)
     assert_true(taken_ms < 10000);
 }
 
+/* Texts between which a line of the configuration is put, and the warnings that it leads to. */
+static void warnings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *warning;
+    } cases[] = {
+        {"rule \"spiffe://example.org/a\" { } rule \"*\" { }", NULL},
+        {"rule \"*\" { }\nrule \"spiffe://example.org/a\" { }",
+         "test.conf:5: rule \"spiffe://example.org/a\" is never used: the rule in line 4 matches "
+         "all "
+         "that it does; put this one before it, or take it out"},
+        {"rule \"spiffe://example.org/*\" { }\nrule \"spiffe://example.org/b/*\" { }",
+         "test.conf:5: rule \"spiffe://example.org/b/*\" is never used: the rule in line 4 matches "
+         "all "
+         "that it does; put this one before it, or take it out"},
+        {"rule \"spiffe://example.org/c\" { }", "test.conf:4: rule \"spiffe://example.org/c\" "
+                                                "matches no entry of this file; it counts only "
+                                                "for entries that signet entry add makes"},
+        {"rule \"spiffe://example.org/a/*\" { }", "test.conf:4: rule \"spiffe://example.org/a/*\" "
+                                                  "matches no entry of this file; it counts only "
+                                                  "for entries that signet entry add makes"},
+        {"rule \"spiffe://example.org/b/*\" { }", NULL},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_(free_cleanup) char *text = text_format(
+            LEAST "entry \"spiffe://example.org/a\" { selectors = \"unix:uid:1\" } entry "
+                  "\"spiffe://example.org/b/c\" { selectors = \"unix:uid:1\" }\n%s\n",
+            cases[i].text);
+        _cleanup_(config_free_cleanup) struct config *config = accepted(text);
+        assert_int_equal(config->warnings.count, cases[i].warning ? 1 : 0);
+        if (cases[i].warning) {
+            assert_string_equal(config->warnings.items[0], cases[i].warning);
+        }
+    }
+    /* Without entries in the file all of them come from elsewhere. */
+    _cleanup_(config_free_cleanup) struct config *config =
+        accepted(LEAST "rule \"spiffe://example.org/c\" { }");
+    assert_int_equal(config->warnings.count, 0);
+}
+
+static void ten_thousand_rules(void **state)
+{
+    (void)state;
+    _cleanup_(buffer_clear) struct buffer text = {0};
+    buffer_append_text(&text, LEAST "entry \"spiffe://example.org/a\" { selectors = \"unix:uid:1\" "
+                                    "}\nrule \"spiffe://example.org/0/*\" { }\n");
+    for (unsigned i = 0; i < 10000; i++) {
+        _cleanup_(free_cleanup) char *rule =
+            text_format("rule \"spiffe://example.org/0/%u\" { hours = \"Mon-Fri 08:00-18:00\" "
+                        "sign_rate = 5 }\n",
+                        i);
+        buffer_append_text(&text, rule);
+    }
+    struct config *config = NULL;
+    struct error err = {0};
+    uint64_t start_ms = clock_monotonic_ms();
+    if (config_parse(buffer_bytes(&text), "many", &config, &err) < 0) {
+        fail_msg("%s", err.text);
+    }
+    uint64_t taken_ms = clock_monotonic_ms() - start_ms;
+    assert_int_equal(config->rules.count, 10001);
+    /* So many are told, and that there are more. */
+    assert_int_equal(config->warnings.count, 101);
+    assert_non_null(strstr(config->warnings.items[99], "many:103: rule"));
+    config_free(config);
+    print_message("10,000 rules, %zu bytes: %u ms\n", text.size, (unsigned)taken_ms);
+    assert_true(taken_ms < 10000);
+}
+
 static void bounds(void **state)
 {
     (void)state;
@@ -399,14 +616,14 @@ static void bounds(void **state)
     struct error err = {0};
     _cleanup_(buffer_clear) struct buffer text = {0};
     buffer_append_text(&text, LEAST);
-    for (unsigned i = 0; i < 1025; i++) {
+    for (unsigned i = 0; i < 16385; i++) {
         char rule[100];
         (void)snprintf(rule, sizeof(rule), "rule \"spiffe://example.org/%u\" { }\n", i);
         buffer_append_text(&text, rule);
     }
     assert_int_equal(config_parse(buffer_bytes(&text), "many", &config, &err), -1);
-    assert_non_null(strstr(err.text, "many:1027: "));
-    assert_non_null(strstr(err.text, "more than 1024 rules"));
+    assert_non_null(strstr(err.text, "many:16387: "));
+    assert_non_null(strstr(err.text, "more than 16384 rules"));
     buffer_reset(&text);
     buffer_append_text(&text,
                        LEAST "entry \"spiffe://example.org/a\" { selectors = { \"unix:uid:0\"");
@@ -440,6 +657,7 @@ static void example_is_right(void **state)
     _cleanup_(config_free_cleanup) struct config *config = accepted((const char *)text.data);
     assert_int_equal(config->entry_count, 2);
     assert_int_equal(config->rules.count, 3);
+    assert_int_equal(config->warnings.count, 0);
 }
 
 static void every_key_is_documented(void **state)
@@ -499,6 +717,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(every_key_of_a_rule),
+        cmocka_unit_test(every_key_of_the_blocks_for_control),
+        cmocka_unit_test(rules_share_their_hours),
+        cmocka_unit_test(warnings),
+        cmocka_unit_test(ten_thousand_rules),
         cmocka_unit_test(refusals),
         cmocka_unit_test(pin_stays_secret),
         cmocka_unit_test(pin_of_systemd),

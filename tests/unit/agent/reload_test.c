@@ -61,6 +61,57 @@ static void changed_keys_are_named(void **state)
     assert_string_equal(keys, "data_dir, tpm, keystore, issuer, connections_per_uid");
 }
 
+static char *any[] = {(char *)"*"};
+
+/* Each differs in one thing from what runs, which has none of them. */
+static void each_key_of_the_blocks_for_control_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        struct config config;
+        const char *key;
+    } cases[] = {
+        {{.audit.folder = (char *)"/log"}, "audit"},
+        {{.audit.on_failure = AUDIT_ON_FAILURE_CONTINUE}, "audit"},
+        {{.audit.file_max_bytes = 1}, "audit"},
+        {{.audit.file_max_age_s = 1}, "audit"},
+        {{.audit.files_kept = 1}, "audit"},
+        {{.audit.keystore = (char *)"hsm"}, "audit"},
+        {{.audit.head_interval_s = 1}, "audit"},
+        {{.audit.is_journald = true}, "audit"},
+        {{.has_outside = true}, "policy"},
+        {{.outside.url = (char *)"unix:///a"}, "policy"},
+        {{.outside.path = (char *)"a"}, "policy"},
+        {{.outside.timeout_ms = 1}, "policy"},
+        {{.outside.cache_ms = 1}, "policy"},
+        {{.outside.continue_for = {any, 1}}, "policy"},
+        {{.metrics_listen = (char *)"unix:/m"}, "metrics"},
+        {{.recheck_interval_s = 1}, "recheck_interval"},
+    };
+    const struct config a = running();
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct config b = running();
+        b.audit = cases[i].config.audit;
+        b.has_outside = cases[i].config.has_outside;
+        b.outside = cases[i].config.outside;
+        b.metrics_listen = cases[i].config.metrics_listen;
+        b.recheck_interval_s = cases[i].config.recheck_interval_s;
+        _cleanup_(free_cleanup) char *keys = reload_restart_keys(&a, &b);
+        assert_non_null(keys);
+        assert_string_equal(keys, cases[i].key);
+    }
+}
+
+static void rules_take_effect_without_a_restart(void **state)
+{
+    (void)state;
+    const struct config a = running();
+    struct config b = running();
+    struct rule rule = {.pattern = (char *)"*", .sign_rate = 5};
+    b.rules = (struct rules){.items = &rule, .count = 1};
+    assert_null(reload_restart_keys(&a, &b));
+}
+
 static void a_missing_keystore_is_a_change(void **state)
 {
     (void)state;
@@ -102,6 +153,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_changed_needs_no_restart),
         cmocka_unit_test(changed_keys_are_named),
+        cmocka_unit_test(each_key_of_the_blocks_for_control_counts),
+        cmocka_unit_test(rules_take_effect_without_a_restart),
         cmocka_unit_test(a_missing_keystore_is_a_change),
         cmocka_unit_test(what_cannot_be_taken_over_is_refused),
     };
