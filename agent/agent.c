@@ -14,12 +14,28 @@ static void agent_stop(struct agent *agent);
 
 /* Reload. */
 
+static void record_rules(struct agent *agent, const struct config *wanted)
+{
+    _cleanup_(free_cleanup) char *detail = text_format("%s: %zu entries, %zu rules", wanted->path,
+                                                       wanted->entry_count, wanted->rules.count);
+    const struct audit_event event = {
+        .action = AUDIT_RULES_CHANGED,
+        .decider = AUDIT_DECIDER_ADMIN,
+        .reason = "the configuration was read again",
+        .detail = detail,
+    };
+    audit_write(agent->audit, &event);
+}
+
 static int apply(struct agent *agent, const struct config *wanted, struct error *err)
 {
     TRY(reload_check(agent->config, wanted, err));
     TRY(agent->issuer->operations->entries_configure(agent->issuer, wanted->entries,
                                                      wanted->entry_count, err));
-    manager_set_rules(agent->manager, agent_copy_rules(&wanted->rules));
+    policy_set_rules(agent->policy, rules_copy(&wanted->rules));
+    manager_set_rules(agent->manager, rules_copy(&wanted->rules));
+    access_policy_changed(agent->access, NULL);
+    record_rules(agent, wanted);
     log_set_level(wanted->log_level);
     return 0;
 }
@@ -38,6 +54,7 @@ int agent_reload(void *user, struct api_reloaded *ret_reloaded, struct error *er
         .rules = wanted->rules.count,
         .restart_keys = reload_restart_keys(agent->config, wanted),
     };
+    config_log_warnings(wanted);
     log_info("configuration reloaded entries=%zu rules=%zu", ret_reloaded->entries,
              ret_reloaded->rules);
     if (ret_reloaded->restart_keys) {
@@ -95,6 +112,13 @@ static void close_handles(struct agent *agent)
     }
 }
 
+static void audit_stopped(void *user)
+{
+    struct agent *agent = user;
+    agent->audit = NULL;
+    close_handles(agent);
+}
+
 static void issuer_stopped(void *user)
 {
     struct agent *agent = user;
@@ -102,7 +126,17 @@ static void issuer_stopped(void *user)
     if (agent->attestor) {
         attestor_free(take_ptr(agent->attestor));
     }
-    close_handles(agent);
+    if (agent->usage) {
+        usage_close(take_ptr(agent->usage));
+    }
+    if (agent->policy) {
+        policy_free(take_ptr(agent->policy));
+    }
+    if (agent->audit) {
+        audit_stop(agent->audit, audit_stopped, agent);
+    } else {
+        close_handles(agent);
+    }
 }
 
 static void manager_stopped(void *user)
@@ -116,10 +150,10 @@ static void manager_stopped(void *user)
     }
 }
 
-static void api_stopped(void *user)
+static void access_stopped(void *user)
 {
     struct agent *agent = user;
-    agent->api = NULL;
+    agent->access = NULL;
     if (agent->manager) {
         manager_stop(agent->manager, manager_stopped, agent);
     } else {
@@ -127,14 +161,39 @@ static void api_stopped(void *user)
     }
 }
 
-static void tokens_stopped(void *user)
+static void api_stopped(void *user)
 {
     struct agent *agent = user;
-    agent->tokens = NULL;
+    agent->api = NULL;
+    if (agent->outside) {
+        outside_free(take_ptr(agent->outside));
+    }
+    if (agent->access) {
+        access_stop(agent->access, access_stopped, agent);
+    } else {
+        access_stopped(agent);
+    }
+}
+
+static void metrics_stopped(void *user)
+{
+    struct agent *agent = user;
+    agent->metrics = NULL;
     if (agent->api) {
         api_stop(agent->api, api_stopped, agent);
     } else {
         api_stopped(agent);
+    }
+}
+
+static void tokens_stopped(void *user)
+{
+    struct agent *agent = user;
+    agent->tokens = NULL;
+    if (agent->metrics) {
+        metrics_server_stop(agent->metrics, metrics_stopped, agent);
+    } else {
+        metrics_stopped(agent);
     }
 }
 

@@ -56,6 +56,25 @@ static int check_sha256(const char *value, struct error *err)
     return 0;
 }
 
+/* "sha256:HEX" or "sha512:HEX" */
+static int check_fsverity(const char *value, struct error *err)
+{
+    static const struct {
+        const char *prefix;
+        size_t digits;
+    } algorithms[] = {{"sha256:", 64}, {"sha512:", 128}};
+    for (size_t i = 0; i < ARRAY_SIZE(algorithms); i++) {
+        size_t size = strlen(algorithms[i].prefix), digits = algorithms[i].digits;
+        if (strncmp(value, algorithms[i].prefix, size) == 0 && strlen(value + size) == digits &&
+            strspn(value + size, "0123456789abcdef") == digits) {
+            return 0;
+        }
+    }
+    return error_set(err, ERROR_INVALID_ARGUMENT,
+                     "it takes \"sha256:\" and 64, or \"sha512:\" and 128 lower-case hexadecimal "
+                     "digits");
+}
+
 static const struct {
     const char *name;
     int (*check)(const char *value, struct error *err);
@@ -69,6 +88,7 @@ static const struct {
     {"supplementary_group", check_name, "unix:supplementary_group:www-data"},
     {"path", check_path, "unix:path:/usr/bin/nginx"},
     {"sha256", check_sha256, "unix:sha256:3a6eb079... (64 digits)"},
+    {"fsverity", check_fsverity, "unix:fsverity:sha256:3a6eb079... (64 digits)"},
 };
 
 /* value is what follows "unix:". */
@@ -92,7 +112,7 @@ static int check_unix(const char *value, struct error *err)
     }
     return error_set(err, ERROR_INVALID_ARGUMENT,
                      "type unix has uid, user, gid, group, supplementary_gid, "
-                     "supplementary_group, path and sha256, but no \"%.*s\"",
+                     "supplementary_group, path, sha256 and fsverity, but no \"%.*s\"",
                      (int)MIN(name_size, (size_t)64), value);
 }
 

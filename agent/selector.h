@@ -8,8 +8,8 @@
 enum { SELECTOR_MAX_BYTES = 4096, SELECTORS_MAX = 128 };
 
 /* Type and value are there, the value is printable UTF-8, and the name is one the agent knows: for
- * type "unix" one of uid, user, gid, group, supplementary_gid, supplementary_group, path, sha256
- * with a value that can match (a number, an absolute path, 64 lower-case hexadecimal digits).
+ * type "unix" one of uid, user, gid, group, supplementary_gid, supplementary_group, path, sha256,
+ * fsverity with a value that can match (a number, an absolute path, lower-case hexadecimal digits).
  * Unknown types pass only where is_known_type_needed is false. */
 int selector_check(const char *selector, bool is_known_type_needed, struct error *err);
 

@@ -1,21 +1,24 @@
 #include "agent/handover.h"
 #include "agent/issuer/embedded.h"
 #include "agent/lock.h"
+#include "agent/observe.h"
 #include "agent/state.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
-struct rules *agent_copy_rules(const struct rules *from)
+static void record_keystore(struct agent *agent, const struct keystore *keystore,
+                            const struct keystore_status *status)
 {
-    struct rules *rules = NEW(struct rules);
-    rules->count = from->count;
-    rules->items = memory_new_array(from->count, sizeof(*rules->items));
-    for (size_t i = 0; i < from->count; i++) {
-        rules->items[i] = from->items[i];
-        rules->items[i].pattern = memory_copy_text(from->items[i].pattern);
-        rules->items[i].keystore = memory_copy_text(from->items[i].keystore);
+    bool is_ready = status->state == KEYSTORE_STATE_READY;
+    const struct audit_event event = {
+        .action = is_ready ? AUDIT_KEYSTORE_BACK : AUDIT_KEYSTORE_LOST,
+        .is_failure = !is_ready,
+        .reason = is_ready ? NULL : status->reason,
+        .detail = keystore_name(keystore),
+    };
+    if (agent->audit) {
+        audit_write(agent->audit, &event);
     }
-    return rules;
 }
 
 static void keystore_changed(void *user, struct keystore *keystore)
@@ -28,14 +31,10 @@ static void keystore_changed(void *user, struct keystore *keystore)
     } else {
         log_error("keystore lost name=%s: %s", keystore_name(keystore), status.reason);
     }
+    record_keystore(agent, keystore, &status);
     if (agent->manager && !agent->is_stopping) {
         manager_keystore_changed(agent->manager, keystore);
     }
-}
-
-static void needs_sha256(void *user, bool is_needed)
-{
-    attestor_set_needs_sha256(((struct agent *)user)->attestor, is_needed);
 }
 
 static int claim_folders(struct agent *agent, struct error *err)
@@ -48,6 +47,43 @@ static int claim_folders(struct agent *agent, struct error *err)
     TRY(lock_folder(config->data_dir, data, "data_dir", &agent->data_lock, err));
     TRY(file_make_folder(config->run_dir, 0755, err));
     return lock_folder(config->run_dir, run, "run_dir", &agent->run_lock, err);
+}
+
+static void audit_changed(void *user, const struct error *failure)
+{
+    const struct agent *agent = user;
+    if (!failure && agent->manager && !agent->is_stopping) {
+        manager_try_again(agent->manager);
+    }
+}
+
+static int start_audit(struct agent *agent, struct error *err)
+{
+    const struct config *config = agent->config;
+    const char *keystore =
+        config->audit.keystore ? config->audit.keystore : config->issuer.keystore;
+    const struct audit_config wanted = {
+        .log = {.folder = config->audit.folder,
+                .file_max_bytes = config->audit.file_max_bytes,
+                .file_max_age_s = config->audit.file_max_age_s,
+                .files_kept = config->audit.files_kept},
+        .on_failure = config->audit.on_failure,
+        .head_interval_s = config->audit.head_interval_s,
+        .keystore = keystores_find(agent->keystores, keystore),
+        .is_journald = config->audit.is_journald,
+        .changed = audit_changed,
+        .user = agent,
+    };
+    return audit_new(&agent->loop, &wanted, &agent->audit, err);
+}
+
+static int start_policy(struct agent *agent, struct error *err)
+{
+    const struct config *config = agent->config;
+    TRY(policy_new(config->data_dir, rules_copy(&config->rules), &agent->policy, err));
+    TRY(usage_open(&agent->loop, config->data_dir, &agent->usage, err));
+    return config->has_outside ? outside_new(&agent->loop, &config->outside, &agent->outside, err)
+                               : 0;
 }
 
 static int start_issuer(struct agent *agent, struct error *err)
@@ -72,7 +108,25 @@ static int start_issuer(struct agent *agent, struct error *err)
 static int start_attestor(struct agent *agent, struct error *err)
 {
     const struct attestor_config wanted = {.sha256_limit_bytes = agent->config->sha256_limit_bytes};
-    return attestor_new(&agent->loop, &wanted, &agent->attestor, err);
+    TRY(attestor_new(&agent->loop, &wanted, &agent->attestor, err));
+    /* The records tell the digest of every program that is given an identity. */
+    attestor_set_needs_sha256(agent->attestor, true);
+    return 0;
+}
+
+static int start_access(struct agent *agent, struct error *err)
+{
+    const struct access_config wanted = {
+        .trust_domain = agent->config->trust_domain,
+        .manager = agent->manager,
+        .attestor = agent->attestor,
+        .policy = agent->policy,
+        .outside = agent->outside,
+        .audit = agent->audit,
+        .usage = agent->usage,
+        .recheck_interval_s = agent->config->recheck_interval_s,
+    };
+    return access_new(&agent->loop, &wanted, &agent->access, err);
 }
 
 static int start_manager(struct agent *agent, struct error *err)
@@ -81,17 +135,16 @@ static int start_manager(struct agent *agent, struct error *err)
     struct manager_config wanted = {
         .issuer = agent->issuer,
         .trust_domain = config->trust_domain,
-        .rules = agent_copy_rules(&config->rules),
+        .rules = rules_copy(&config->rules),
         .delivered_max_ttl_s = config->delivered_max_ttl_s,
         .key_pool_size = config->key_pool_size,
-        .user = agent,
-        .needs_sha256 = needs_sha256,
     };
     wanted.keystores =
         (struct manager_keystore *)keystores_items(agent->keystores, &wanted.keystore_count);
     TRY(manager_new(&agent->loop, &wanted, &agent->manager, err));
     TRY(agent->issuer->operations->entries_configure(agent->issuer, config->entries,
                                                      config->entry_count, err));
+    TRY(start_access(agent, err));
     return manager_start(agent->manager, err);
 }
 
@@ -126,6 +179,12 @@ static int start_api(struct agent *agent, struct error *err)
         .manager = agent->manager,
         .attestor = agent->attestor,
         .issuer = agent->issuer,
+        .access = agent->access,
+        .policy = agent->policy,
+        .outside = agent->outside,
+        .audit = agent->audit,
+        .usage = agent->usage,
+        .audit_folder = config->audit.folder,
         .trust_domain = config->trust_domain,
         .pkcs11_path = pkcs11_path,
         .connections_per_uid = config->connections_per_uid,
@@ -142,12 +201,19 @@ static int start_api(struct agent *agent, struct error *err)
 static int start_tokens(struct agent *agent, struct error *err)
 {
     const struct tokens_config wanted = {
-        .manager = agent->manager,
-        .attestor = agent->attestor,
+        .access = agent->access,
         .accounts = api_accounts(agent->api),
     };
     return tokens_new(&agent->loop, &wanted, file_take(&agent->pkcs11_socket.descriptor),
                       &agent->tokens, err);
+}
+
+static int start_metrics(struct agent *agent, struct error *err)
+{
+    const char *listen = agent->config->metrics_listen;
+    return listen ? metrics_server_new(&agent->loop, listen, observe_metrics, agent,
+                                       &agent->metrics, err)
+                  : 0;
 }
 
 int agent_start(struct agent *agent, struct error *err)
@@ -159,12 +225,15 @@ int agent_start(struct agent *agent, struct error *err)
     TRY(claim_folders(agent, err));
     TRY(keystores_new(&agent->loop, config, keystore_changed, agent, &agent->keystores, err));
     agent_watch_signals(agent);
+    TRY(start_audit(agent, err));
+    TRY(start_policy(agent, err));
     TRY(start_issuer(agent, err));
     TRY(start_attestor(agent, err));
     TRY(start_manager(agent, err));
     TRY(open_sockets(agent, err));
     TRY(start_api(agent, err));
     TRY(start_tokens(agent, err));
+    TRY(start_metrics(agent, err));
     handover_take(agent);
     service_manager_watchdog(&agent->loop, &agent->watchdog, &agent->is_watchdog_open);
     return 0;

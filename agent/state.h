@@ -1,6 +1,7 @@
 /* The agent's parts, for agent.c (life) and start.c (how they come up). Loop thread. */
 #pragma once
 
+#include "agent/access/access.h"
 #include "agent/agent.h"
 #include "agent/api/api.h"
 #include "agent/keystores.h"
@@ -14,6 +15,12 @@ struct agent {
     size_t descriptor_limit;
     int data_lock, run_lock;
     struct keystores *keystores;
+    struct audit *audit;
+    struct policy *policy;
+    struct outside *outside; /* NULL: none is configured */
+    struct usage *usage;
+    struct access *access;
+    struct metrics_server *metrics; /* NULL: off */
     struct issuer *issuer;
     struct manager *manager;
     struct attestor *attestor;
@@ -28,11 +35,9 @@ struct agent {
     bool is_stopping;
 };
 
-/* A copy for the manager, which owns its rules. */
-struct rules *agent_copy_rules(const struct rules *from);
-
-/* start.c: claims folders, then brings up keystores, issuer, attestor, manager, sockets and API, in
- * this order. With an error some of them may be up; agent.c takes all down in the same way. */
+/* start.c: claims folders, then brings up keystores, audit log, policy, issuer, attestor, manager,
+ * access, sockets, API, tokens and metrics, in this order. With an error some of them may be up;
+ * agent.c takes all down in the same way. */
 int agent_start(struct agent *agent, struct error *err);
 
 /* agent.c: reads the configuration again; struct api_config's reload. user is the agent. */

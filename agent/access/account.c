@@ -1,4 +1,4 @@
-#include "agent/api/account.h"
+#include "agent/access/account.h"
 
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
@@ -9,6 +9,7 @@ enum { DESCRIPTORS_OF_CONNECTION = 1, DESCRIPTORS_OF_PEER = 2 };
 static struct account *account_add(struct accounts *accounts, uid_t uid)
 {
     struct account *account = NEW(struct account);
+    account->accounts = accounts;
     account->uid = uid;
     HASH_ADD(hh, accounts->by_uid, uid, sizeof(account->uid), account);
     return account;

@@ -4,7 +4,7 @@
 
 #include <uthash.h>
 
-#include "agent/api/decision.h"
+#include "agent/access/decision.h"
 #include "agent/workload/peer.h"
 
 enum {
@@ -25,6 +25,7 @@ struct process {
 
 /* One uid. Freed when it takes up nothing any more. */
 struct account {
+    struct accounts *accounts;
     uid_t uid;
     size_t connections, work;
     struct process *processes; /* by pid */

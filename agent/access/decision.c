@@ -1,4 +1,4 @@
-#include "agent/api/decision.h"
+#include "agent/access/decision.h"
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"

@@ -142,6 +142,12 @@ struct rpc_service admin_service(struct api *api)
         {"ListKeys", &admin__list_keys_request__descriptor, list_keys},
         {"GetHealth", &admin__get_health_request__descriptor, get_health},
         {"Reload", &admin__reload_request__descriptor, reload},
+        {"Lock", &admin__lock_request__descriptor, admin_lock},
+        {"Unlock", &admin__unlock_request__descriptor, admin_unlock},
+        {"ListLocks", &admin__list_locks_request__descriptor, admin_list_locks},
+        {"TestRule", &admin__test_rule_request__descriptor, admin_test_rule},
+        {"ListIdentities", &admin__list_identities_request__descriptor, admin_list_identities},
+        {"GetAudit", &admin__get_audit_request__descriptor, admin_get_audit},
     };
     return (struct rpc_service){
         .name = "signet.admin.v1.Admin",

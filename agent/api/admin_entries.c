@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/api/context.h"
+#include "agent/api/recorded.h"
 #include "lib/base/memory.h"
 #include "proto/admin.pb-c.h"
 
@@ -76,7 +77,8 @@ void admin_list_entries(struct rpc_call *call, const ProtobufCMessage *request, 
 struct change {
     struct api *api;
     struct account *account;
-    struct rpc_call *call; /* NULL once it has ended */
+    struct rpc_call *call;        /* NULL once it has ended */
+    struct audit_process process; /* who wants it */
 };
 
 static void change_closed(struct rpc_call *call, void *state)
@@ -94,23 +96,46 @@ static struct change *change_begin(struct api *api, struct rpc_call *call)
         return NULL;
     }
     struct change *change = NEW(struct change);
-    *change = (struct change){.api = api, .account = caller->account, .call = call};
+    *change = (struct change){
+        .api = api, .account = caller->account, .call = call, .process = recorded_process(caller)};
     rpc_call_on_closed(call, change_closed, change);
     return change;
 }
 
+/* done_text: what has happened, for an answer without a record. */
 static void change_end(struct change *change, const struct error *failure,
-                       const ProtobufCMessage *response)
+                       const ProtobufCMessage *response, const char *done_text)
 {
-    struct accounts *accounts = &change->api->accounts;
+    struct api *api = change->api;
     struct account *account = change->account;
     if (change->call && failure) {
         rpc_call_finish(take_ptr(change->call), failure);
     } else if (change->call) {
-        rpc_call_reply(take_ptr(change->call), response);
+        recorded_reply(api->config.audit, take_ptr(change->call), response, done_text);
     }
     free(change);
-    account_work_end(accounts, account);
+    account_work_end(&api->accounts, account);
+}
+
+static void record(const struct change *change, enum audit_action action, const struct entry *entry)
+{
+    _cleanup_(buffer_clear) struct buffer detail = {0};
+    buffer_append_text(&detail, "selectors");
+    for (size_t i = 0; i < entry->selectors.count; i++) {
+        buffer_append_text(&detail, " ");
+        buffer_append_text(&detail, entry->selectors.items[i]);
+    }
+    buffer_append_u8(&detail, 0);
+    const struct audit_event event = {
+        .action = action,
+        .spiffe_id = entry->spiffe_id,
+        .process = &change->process,
+        .asked = action == AUDIT_ENTRY_SET ? "AddEntry" : "RemoveEntry",
+        .decider = AUDIT_DECIDER_ADMIN,
+        .decider_id = entry->id,
+        .detail = (const char *)detail.data,
+    };
+    recorded_write(change->api->config.audit, &event);
 }
 
 static void entry_added(void *user, const struct entry *added, const struct error *failure)
@@ -119,10 +144,11 @@ static void entry_added(void *user, const struct entry *added, const struct erro
     Admin__Entry entry;
     Admin__AddEntryResponse response = ADMIN__ADD_ENTRY_RESPONSE__INIT;
     if (!failure) {
+        record(change, AUDIT_ENTRY_SET, added);
         fill_entry(&entry, added);
         response.entry = &entry;
     }
-    change_end(change, failure, &response.base);
+    change_end(change, failure, &response.base, "the entry is added");
 }
 
 static void entry_removed(void *user, const struct entry *removed, const struct error *failure)
@@ -131,10 +157,11 @@ static void entry_removed(void *user, const struct entry *removed, const struct 
     Admin__Entry entry;
     Admin__RemoveEntryResponse response = ADMIN__REMOVE_ENTRY_RESPONSE__INIT;
     if (!failure) {
+        record(change, AUDIT_ENTRY_REMOVED, removed);
         fill_entry(&entry, removed);
         response.entry = &entry;
     }
-    change_end(change, failure, &response.base);
+    change_end(change, failure, &response.base, "the entry is removed, its identity has ended");
 }
 
 static struct entry *entry_of(const Admin__Entry *message)
@@ -185,7 +212,8 @@ void admin_add_entry(struct rpc_call *call, const ProtobufCMessage *request, voi
     }
     _cleanup_(entry_unref_cleanup) struct entry *entry = entry_of(wanted);
     struct error error;
-    if (check_new_entry(api, wanted, entry, &error) < 0) {
+    if (check_new_entry(api, wanted, entry, &error) < 0 ||
+        recorded_may_grant(api->config.audit, "adding an entry", &error) < 0) {
         rpc_call_finish(call, &error);
         return;
     }

@@ -7,7 +7,12 @@
 #include "agent/svid/manager.h"
 #include "agent/workload/attest.h"
 
-struct accounts; /* account.h */
+struct access;   /* agent/access/access.h */
+struct accounts; /* agent/access/account.h */
+struct audit;    /* agent/audit/audit.h */
+struct outside;  /* agent/policy/outside.h */
+struct policy;   /* agent/policy/policy.h */
+struct usage;    /* agent/access/usage.h */
 struct api;
 
 /* What was read again. */
@@ -21,6 +26,12 @@ struct api_config {
     struct manager *manager;
     struct attestor *attestor;
     struct issuer *issuer;
+    struct access *access;
+    struct policy *policy;
+    struct outside *outside; /* NULL: none */
+    struct audit *audit;     /* NULL: no records; for tests */
+    struct usage *usage;
+    const char *audit_folder;
     const struct manager_keystore *keystores;
     size_t keystore_count;
     const char *trust_domain;

@@ -1,10 +1,10 @@
 /* What the services share. */
 #pragma once
 
-#include "agent/api/account.h"
+#include "agent/access/account.h"
+#include "agent/access/decision.h"
 #include "agent/api/api.h"
 #include "agent/api/bundles.h"
-#include "agent/api/decision.h"
 #include "agent/api/health.h"
 #include "lib/rpc/server.h"
 

@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "agent/api/context.h"
+#include "agent/audit/audit.h"
+#include "agent/policy/outside.h"
 #include "lib/base/clock.h"
 #include "lib/base/memory.h"
 
@@ -74,10 +76,41 @@ static bool assess_api(const struct api *api, char *ret_detail, size_t size)
     return !api->stopped;
 }
 
+static bool assess_audit(const struct api *api, char *ret_detail, size_t size)
+{
+    struct audit_status status = {0};
+    struct audit *audit = api->config.audit;
+    if (audit) {
+        audit_status(audit, &status);
+    }
+    (void)snprintf(ret_detail, size, "%s%s%llu records, %zu waiting, %llu dropped", status.failure,
+                   status.failure[0] ? "; " : "", (unsigned long long)status.records,
+                   status.waiting, (unsigned long long)status.dropped);
+    return !audit || audit_is_usable(audit);
+}
+
+static bool assess_policy(const struct api *api, char *ret_detail, size_t size)
+{
+    struct outside_status status = {0};
+    if (!api->config.outside) {
+        (void)snprintf(ret_detail, size, "no outside policy");
+        return true;
+    }
+    outside_status(api->config.outside, &status);
+    (void)snprintf(ret_detail, size, "outside: %.200s%s%llu asked, %llu denied, %llu failures",
+                   status.failure, status.failure[0] ? "; " : "", (unsigned long long)status.asked,
+                   (unsigned long long)status.denied, (unsigned long long)status.failed);
+    return status.failure[0] == '\0';
+}
+
 static const struct {
     const char *name;
     assess_function *assess;
-} parts[] = {{"issuer", assess_issuer}, {"manager", assess_manager}, {"api", assess_api}};
+} parts[] = {{"issuer", assess_issuer},
+             {"manager", assess_manager},
+             {"audit", assess_audit},
+             {"policy", assess_policy},
+             {"api", assess_api}};
 
 void readiness_assess(const struct api *api, struct readiness *ret_readiness)
 {

@@ -1,6 +1,6 @@
 #include "agent/api/watch.h"
 
-#include "lib/base/log.h"
+#include "agent/access/access.h"
 #include "lib/base/memory.h"
 
 struct watch {
@@ -8,8 +8,7 @@ struct watch {
     const struct watch_kind *kind;
     struct rpc_call *call; /* NULL once it has ended */
     struct peer *peer;
-    struct account *account;
-    struct subscription *subscription;
+    struct access_watch *access;
     struct identity_set *set; /* answered last */
     struct rpc_message *sent;
     unsigned busy; /* callbacks in progress or to come that use the watch */
@@ -17,9 +16,7 @@ struct watch {
 
 static void watch_free(struct watch *watch)
 {
-    if (watch->subscription) {
-        subscription_free(watch->subscription);
-    }
+    access_watch_free(watch->access);
     if (watch->set) {
         identity_set_unref(watch->set);
     }
@@ -85,17 +82,19 @@ static bool watch_send(struct watch *watch, struct rpc_message *message)
     return true;
 }
 
-static void answer_set(struct watch *watch, struct identity_set *set)
+/* denied: why identities of the process are missing in the set; or NULL. */
+static void answer_set(struct watch *watch, struct identity_set *set, const struct error *denied)
 {
     struct error error;
     struct rpc_message *message = NULL;
     if (set->count == 0) {
-        (void)error_set(&error, ERROR_PERMISSION_DENIED, "no identity issued");
+        (void)error_set(&error, ERROR_PERMISSION_DENIED, "no identity issued%s%s",
+                        denied ? ": " : "", denied ? denied->text : "");
         watch_finish(watch, &error);
         return;
     }
     if (watch->kind->encode(watch->api, set, watch->set, &message, &error) < 0) {
-        watch_finish(watch, &error);
+        watch_finish(watch, denied ? denied : &error);
         return;
     }
     struct identity_set *before = watch->set;
@@ -119,63 +118,50 @@ static void answer_failure(struct watch *watch, const struct error *failure)
     }
 }
 
-static void watch_changed(void *user, struct identity_set *set, const struct error *failure)
+static void watch_changed(void *user, const struct access_offer *offer)
 {
     struct watch *watch = user;
     if (!watch->call) {
         return;
     }
     watch->busy++;
-    if (!peer_is_alive(watch->peer)) {
-        /* Somebody else holds the connection now, such as a child of the caller. */
-        struct error error;
-        (void)error_set(&error, ERROR_UNAVAILABLE, "the process that made this call has ended");
+    if (offer->is_over) {
+        struct error error = *offer->failure;
+        error.code = ERROR_UNAVAILABLE;
         watch_finish(watch, &error);
-    } else if (failure) {
-        answer_failure(watch, failure);
+    } else if (offer->failure && offer->failure->code == ERROR_PERMISSION_DENIED) {
+        watch_finish(watch, offer->failure);
+    } else if (offer->failure) {
+        answer_failure(watch, offer->failure);
     } else {
-        answer_set(watch, set);
+        answer_set(watch, offer->set, offer->denied);
     }
     watch_leave(watch);
 }
 
-static void watch_attested(void *user, const struct text_list *selectors,
-                           const struct error *failure)
+static bool wants_none(const struct svid_x509 *svid)
 {
-    struct watch *watch = user;
-    struct accounts *accounts = &watch->api->accounts;
-    struct account *account = watch->account;
-    if (watch->call && failure) {
-        struct error error = *failure;
-        error.code = ERROR_UNAVAILABLE;
-        (void)error_prepend(&error, "workload attestation failed");
-        watch_finish(watch, &error);
-    } else if (watch->call) {
-        watch->subscription =
-            manager_subscribe(watch->api->config.manager, selectors, watch_changed, watch);
-    }
-    watch_leave(watch);
-    account_work_end(accounts, account);
+    (void)svid;
+    return false;
 }
 
 void watch_start(struct api *api, struct rpc_call *call, const struct watch_kind *kind)
 {
     const struct caller *caller = rpc_call_peer(call);
     struct error error;
-    if (account_work_begin(&api->accounts, caller->account, &error) < 0) {
-        decision_denied(&api->decisions, caller->peer, kind->method, &error);
-        rpc_call_finish(call, &error);
-        return;
-    }
     struct watch *watch = NEW(struct watch);
     *watch = (struct watch){
         .api = api,
         .kind = kind,
         .call = call,
         .peer = peer_ref(caller->peer),
-        .account = caller->account,
         .busy = 1,
     };
     rpc_call_on_closed(call, watch_closed, watch);
-    attestor_attest(api->config.attestor, watch->peer, watch_attested, watch);
+    if (access_watch_new(api->config.access, caller, ACCESS_PURPOSE_FETCH, kind->method,
+                         kind->has ? kind->has : wants_none, watch_changed, watch, &watch->access,
+                         &error) < 0) {
+        watch_finish(watch, &error);
+    }
+    watch_leave(watch);
 }

@@ -1,6 +1,7 @@
 /* The JWT-SVID profile's unary calls (SPIFFE Workload API 6.2). */
 #include <string.h>
 
+#include "agent/access/access.h"
 #include "agent/api/claims.h"
 #include "agent/api/workload.h"
 #include "agent/spiffe_id.h"
@@ -16,20 +17,16 @@ struct jwt_fetch {
     struct api *api;
     struct rpc_call *call; /* NULL once it has ended */
     struct peer *peer;
-    struct account *account;
     struct text_list audience;
     char *spiffe_id; /* NULL: all */
 };
 
 static void fetch_free(struct jwt_fetch *fetch)
 {
-    struct accounts *accounts = &fetch->api->accounts;
-    struct account *account = fetch->account;
     peer_unref(fetch->peer);
     text_list_clear(&fetch->audience);
     free(fetch->spiffe_id);
     free(fetch);
-    account_work_end(accounts, account);
 }
 
 static void fetch_closed(struct rpc_call *call, void *state)
@@ -73,13 +70,18 @@ static void fetch_reply(struct jwt_fetch *fetch, const struct jwt_svid *svids, s
     rpc_call_reply(take_ptr(fetch->call), &response.base);
 }
 
+static const char no_identity[] = "no identity issued";
+
 static void fetch_done(void *user, const struct jwt_svid *svids, size_t count,
                        const struct error *failure)
 {
     struct jwt_fetch *fetch = user;
     struct error status;
     if (failure && failure->code == ERROR_PERMISSION_DENIED) {
-        (void)error_set(&status, ERROR_PERMISSION_DENIED, "no identity issued");
+        status = *failure;
+        if (strcmp(status.text, no_identity) != 0) {
+            (void)error_prepend(&status, "%s", no_identity);
+        }
         fetch_fail(fetch, &status);
     } else if (failure) {
         status = *failure;
@@ -90,24 +92,6 @@ static void fetch_done(void *user, const struct jwt_svid *svids, size_t count,
         fetch_reply(fetch, svids, count);
     }
     fetch_free(fetch);
-}
-
-static void fetch_attested(void *user, const struct text_list *selectors,
-                           const struct error *failure)
-{
-    struct jwt_fetch *fetch = user;
-    if (failure) {
-        struct error status = *failure;
-        status.code = ERROR_UNAVAILABLE;
-        (void)error_prepend(&status, "workload attestation failed");
-        fetch_fail(fetch, &status);
-        fetch_free(fetch);
-    } else if (!fetch->call) {
-        fetch_free(fetch);
-    } else {
-        manager_jwt_fetch(fetch->api->config.manager, selectors, &fetch->audience, fetch->spiffe_id,
-                          fetch_done, fetch);
-    }
 }
 
 static int check_audience(const Workload__JWTSVIDRequest *request, struct error *err)
@@ -152,8 +136,7 @@ void workload_fetch_jwt_svid(struct rpc_call *call, const ProtobufCMessage *requ
     const Workload__JWTSVIDRequest *wanted = (const Workload__JWTSVIDRequest *)request;
     const struct caller *caller = rpc_call_peer(call);
     struct error status;
-    if (check_request(wanted, &status) < 0 ||
-        account_work_begin(&api->accounts, caller->account, &status) < 0) {
+    if (check_request(wanted, &status) < 0) {
         decision_denied(&api->decisions, caller->peer, "FetchJWTSVID", &status);
         rpc_call_finish(call, &status);
         return;
@@ -163,14 +146,14 @@ void workload_fetch_jwt_svid(struct rpc_call *call, const ProtobufCMessage *requ
         .api = api,
         .call = call,
         .peer = peer_ref(caller->peer),
-        .account = caller->account,
         .spiffe_id = wanted->spiffe_id[0] ? memory_copy_text(wanted->spiffe_id) : NULL,
     };
     for (size_t i = 0; i < wanted->n_audience; i++) {
         text_list_add(&fetch->audience, wanted->audience[i]);
     }
     rpc_call_on_closed(call, fetch_closed, fetch);
-    attestor_attest(api->config.attestor, fetch->peer, fetch_attested, fetch);
+    access_jwt_fetch(api->config.access, caller, &fetch->audience, fetch->spiffe_id, fetch_done,
+                     fetch);
 }
 
 static int validate(struct api *api, const Workload__ValidateJWTSVIDRequest *request,

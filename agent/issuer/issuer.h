@@ -40,6 +40,7 @@ struct x509_request {
 struct jwt_request {
     struct entry *entry;
     struct text_list audience; /* at least one */
+    uint32_t ttl_limit_s;      /* not longer than this; 0: no further limit */
     void (*done)(struct jwt_request *request, const struct error *failure);
     void *user;
     char *token; /* the result; compact JWS */

@@ -290,7 +290,7 @@ void issuing_jwt(struct issuing *issuing, struct jwt_request *request)
         issue_new(issuing, AUTHORITY_KIND_JWT, request->entry, KEYSTORE_PRIORITY_ISSUE);
     issue->request.jwt = request;
     if (jwt_audience_check(&request->audience, &issue->failure) < 0 ||
-        start(issue, request->entry->jwt_svid_ttl_s, 0, &issue->failure) < 0) {
+        start(issue, request->entry->jwt_svid_ttl_s, request->ttl_limit_s, &issue->failure) < 0) {
         mailbox_post(issuing->config.mailbox, &issue->work.message);
     }
 }

@@ -4,30 +4,6 @@
 
 #include "agent/svid/state.h"
 
-static bool needs_sha256(const struct entry *entry)
-{
-    static const char prefix[] = "unix:sha256:";
-    for (size_t i = 0; i < entry->selectors.count; i++) {
-        if (strncmp(entry->selectors.items[i], prefix, strlen(prefix)) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The attestor hashes executables only while an entry asks for it. */
-static void count_sha256(struct manager *manager, const struct entry *before,
-                         const struct entry *after)
-{
-    bool was_needed = manager->sha256_count > 0;
-    manager->sha256_count += after && needs_sha256(after);
-    manager->sha256_count -= before && needs_sha256(before);
-    bool is_needed = manager->sha256_count > 0;
-    if (is_needed != was_needed && manager->needs_sha256) {
-        manager->needs_sha256(manager->user, is_needed);
-    }
-}
-
 static struct identity *find_identity(struct manager *manager, const char *entry_id)
 {
     struct identity *identity = NULL;
@@ -80,7 +56,9 @@ void entries_set(void *user, struct entry *entry)
     struct manager *manager = user;
     struct identity *identity = find_identity(manager, entry->id);
     manager_enter(manager);
-    count_sha256(manager, identity ? identity->entry : NULL, entry);
+    if (manager->watcher.entry_set) {
+        manager->watcher.entry_set(manager->watcher.user, entry);
+    }
     if (identity) {
         change_entry(manager, identity, entry);
     } else {
@@ -97,7 +75,6 @@ void entries_removed(void *user, const char *entry_id)
         return;
     }
     manager_enter(manager);
-    count_sha256(manager, identity->entry, NULL);
     profiles_entry_changed(manager, &identity->entry->selectors, identity);
     jwt_cache_forget(manager->jwts, entry_id);
     index_remove(&manager->index, &identity->item);

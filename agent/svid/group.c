@@ -221,7 +221,10 @@ void group_failure(const struct group *group, struct error *ret_failure)
     for (size_t i = 0; i < group->count; i++) {
         const struct error *failure = group->identities[i]->failure;
         if (failure) {
-            (void)error_set(ret_failure, ERROR_UNAVAILABLE, "%s", failure->text);
+            (void)error_set(ret_failure,
+                            failure->code == ERROR_PERMISSION_DENIED ? failure->code
+                                                                     : ERROR_UNAVAILABLE,
+                            "%s", failure->text);
             return;
         }
     }

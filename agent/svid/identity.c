@@ -229,19 +229,33 @@ bool identity_apply_rules(struct identity *identity)
     return !plan.shelf != !before.shelf;
 }
 
+void identity_denial(const struct identity *identity, struct error *ret_reason)
+{
+    const struct manager *manager = identity->manager;
+    struct plan ignored;
+    (void)error_set(ret_reason, ERROR_PERMISSION_DENIED, "the rules deny it");
+    (void)plan_make(manager->rules, identity->entry->spiffe_id, manager->keystores,
+                    manager->keystore_count, manager->pool, &ignored, ret_reason);
+}
+
 void identity_log_denied(struct identity *identity)
 {
-    struct error err;
-    struct plan ignored;
-    struct manager *manager = identity->manager;
-    if (!identity->is_denial_logged &&
-        plan_make(manager->rules, identity->entry->spiffe_id, manager->keystores,
-                  manager->keystore_count, manager->pool, &ignored, &err) < 0) {
+    struct error reason;
+    if (!identity->is_denial_logged) {
         identity->is_denial_logged = true;
+        identity_denial(identity, &reason);
         log_warning("the rules deny an identity that an entry gives spiffe_id=%s entry=%s "
                     "reason=\"%s\"",
-                    identity->entry->spiffe_id, identity->entry->id, err.text);
+                    identity->entry->spiffe_id, identity->entry->id, reason.text);
     }
+}
+
+void identity_forgive(struct identity *identity)
+{
+    identity_clear_failure(identity);
+    identity->retry_at_ms = 0;
+    groups_identity_changed(identity);
+    renewal_touch(identity);
 }
 
 void identity_keystore_changed(struct identity *identity, struct keystore *keystore, bool is_ready)

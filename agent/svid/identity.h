@@ -49,6 +49,8 @@ bool identity_has_subscriber(const struct identity *identity);
 /* Why there is no SVID or no newer one; cleared with the count of failures. */
 void identity_set_failure(struct identity *identity, const struct error *failure);
 void identity_clear_failure(struct identity *identity);
+/* Why the rules deny it. */
+void identity_denial(const struct identity *identity, struct error *ret_reason);
 /* Says in the log, once, why the rules deny what an entry gives to a caller. */
 void identity_log_denied(struct identity *identity);
 
@@ -56,5 +58,7 @@ void identity_log_denied(struct identity *identity);
 void identity_use(struct identity *identity);
 /* Drops an SVID that has expired or lost its key. */
 void identity_drop_unusable(struct identity *identity);
+/* Why it failed is over, perhaps: the next try is at once, as if there had been none. */
+void identity_forgive(struct identity *identity);
 /* The keystore came back, or lost keys. */
 void identity_keystore_changed(struct identity *identity, struct keystore *keystore, bool is_ready);

@@ -20,6 +20,7 @@ struct jwt_token {
     UT_hash_handle hh;
     struct entry *entry;
     struct text_list audience;
+    uint32_t ttl_limit_s;
     char *text; /* NULL: none yet */
     int64_t received_s, renew_at_s, expires_at_s;
     uint64_t retry_at_ms; /* after a failure */
@@ -194,7 +195,11 @@ static void send_to_issuer(struct jwt_token *token)
     cache->queued_count--;
     cache->issuing_count++;
     token->state = STATE_ISSUING;
-    token->request = (struct jwt_request){.entry = token->entry, .done = on_issued};
+    token->request = (struct jwt_request){
+        .entry = token->entry,
+        .ttl_limit_s = token->ttl_limit_s,
+        .done = on_issued,
+    };
     text_list_copy(&token->request.audience, &token->audience);
     cache->issuer->operations->jwt_issue(cache->issuer, &token->request);
 }
@@ -243,13 +248,15 @@ static void make_room(struct jwt_cache *cache)
 
 /* key is taken. */
 static struct jwt_token *add_token(struct jwt_cache *cache, struct entry *entry,
-                                   const struct text_list *audience, struct buffer *key)
+                                   const struct text_list *audience, uint32_t ttl_limit_s,
+                                   struct buffer *key)
 {
     make_room(cache);
     struct jwt_token *token = NEW(struct jwt_token);
     token->cache = cache;
     token->entry = entry_ref(entry);
     text_list_copy(&token->audience, audience);
+    token->ttl_limit_s = ttl_limit_s;
     TAILQ_INIT(&token->waits);
     token->key_size = key->size;
     token->key = (char *)take_ptr(key->data);
@@ -259,9 +266,10 @@ static struct jwt_token *add_token(struct jwt_cache *cache, struct entry *entry,
 }
 
 static void append_key(struct buffer *key, const struct entry *entry,
-                       const struct text_list *audience)
+                       const struct text_list *audience, uint32_t ttl_limit_s)
 {
     buffer_append(key, entry->id, strlen(entry->id) + 1);
+    buffer_append_u32(key, ttl_limit_s);
     buffer_append_u32(key, entry->jwt_svid_ttl_s); /* a changed one asks for another token */
     for (size_t i = 0; i < audience->count; i++) {
         buffer_append(key, audience->items[i], strlen(audience->items[i]) + 1);
@@ -277,11 +285,11 @@ static void refuse_full(struct jwt_wait *wait)
 }
 
 void jwt_cache_get(struct jwt_cache *cache, struct entry *entry, const struct text_list *audience,
-                   struct jwt_wait *wait)
+                   uint32_t ttl_limit_s, struct jwt_wait *wait)
 {
     struct jwt_token *token = NULL;
     _cleanup_(buffer_clear) struct buffer key = {0};
-    append_key(&key, entry, audience);
+    append_key(&key, entry, audience, ttl_limit_s);
     HASH_FIND(hh, cache->tokens, key.data, key.size, token);
     if (token) {
         TAILQ_REMOVE(&cache->uses, token, use);
@@ -302,7 +310,7 @@ void jwt_cache_get(struct jwt_cache *cache, struct entry *entry, const struct te
     } else if (!may_ask) {
         refuse_full(wait);
     } else {
-        token = token ? token : add_token(cache, entry, audience, &key);
+        token = token ? token : add_token(cache, entry, audience, ttl_limit_s, &key);
         TAILQ_INSERT_TAIL(&token->waits, wait, link);
         if (token->state == STATE_IDLE) {
             token->state = STATE_QUEUED;

@@ -31,10 +31,11 @@ struct jwt_cache *jwt_cache_new(struct timer_heap *timers, struct issuer *issuer
 /* Nothing may be at the issuer any more. */
 void jwt_cache_free(struct jwt_cache *cache);
 
-/* A token for the entry with exactly this audience (sorted). done perhaps before the return. A
- * token past half of its life is renewed; where that fails it still serves until it expires. */
+/* A token for the entry with exactly this audience (sorted) and a life of at most ttl_limit_s (0:
+ * the entry's). done perhaps before the return. A token past half of its life is renewed; where
+ * that fails it still serves until it expires. */
 void jwt_cache_get(struct jwt_cache *cache, struct entry *entry, const struct text_list *audience,
-                   struct jwt_wait *wait);
+                   uint32_t ttl_limit_s, struct jwt_wait *wait);
 /* The entry has gone or changed: its tokens are forgotten, and those who wait are refused with
  * PermissionDenied. */
 void jwt_cache_forget(struct jwt_cache *cache, const char *entry_id);

@@ -12,6 +12,7 @@ struct part {
     struct jwt_wait wait;
     struct fetch *fetch;
     struct entry *entry;
+    uint32_t ttl_limit_s;
     char *token;
     int64_t expires_at_s;
 };
@@ -76,18 +77,20 @@ static void on_token(struct jwt_wait *wait, const char *token, int64_t expires_a
     }
 }
 
-/* The identities asked for, of those of the caller. */
-static struct fetch *new_fetch(const struct group *group, const char *spiffe_id)
+/* The identities chosen, of those of the caller. */
+static struct fetch *new_fetch(const struct group *group, jwt_choice *choose, void *user)
 {
     struct fetch *fetch = NEW(struct fetch);
     fetch->parts = memory_new_array(group->count, sizeof(*fetch->parts));
     for (size_t i = 0; i < group->count; i++) {
         struct entry *entry = group->identities[i]->entry;
-        if (!spiffe_id || strcmp(entry->spiffe_id, spiffe_id) == 0) {
+        uint32_t ttl_limit_s = 0;
+        if (choose(user, entry, &ttl_limit_s)) {
             fetch->parts[fetch->count++] = (struct part){
                 .wait.done = on_token,
                 .fetch = fetch,
                 .entry = entry_ref(entry),
+                .ttl_limit_s = ttl_limit_s,
             };
         }
     }
@@ -117,8 +120,8 @@ static int copy_audience(const struct text_list *audience, struct text_list *ret
     return 0;
 }
 
-static int start(struct manager *manager, const struct text_list *selectors, const char *spiffe_id,
-                 struct fetch **ret_fetch, struct error *err)
+static int start(struct manager *manager, const struct text_list *selectors, jwt_choice *choose,
+                 void *user, struct fetch **ret_fetch, struct error *err)
 {
     if (manager->is_stopping) {
         return error_set(err, ERROR_CANCELLED, "the agent stops");
@@ -126,7 +129,7 @@ static int start(struct manager *manager, const struct text_list *selectors, con
     if (!manager->bundle) {
         return error_set(err, ERROR_UNAVAILABLE, "the issuer has not reported yet");
     }
-    struct fetch *fetch = new_fetch(profile_get(manager, selectors)->group, spiffe_id);
+    struct fetch *fetch = new_fetch(profile_get(manager, selectors)->group, choose, user);
     if (fetch->count == 0) {
         free_fetch(fetch);
         return error_set(err, ERROR_PERMISSION_DENIED, "no identity issued");
@@ -136,8 +139,19 @@ static int start(struct manager *manager, const struct text_list *selectors, con
     return 0;
 }
 
+void manager_each_match(struct manager *manager, const struct text_list *selectors,
+                        void (*each)(void *user, struct entry *entry), void *user)
+{
+    manager_enter(manager);
+    const struct group *group = profile_get(manager, selectors)->group;
+    for (size_t i = 0; i < group->count; i++) {
+        each(user, group->identities[i]->entry);
+    }
+    manager_leave(manager);
+}
+
 void manager_jwt_fetch(struct manager *manager, const struct text_list *selectors,
-                       const struct text_list *audience, const char *spiffe_id,
+                       const struct text_list *audience, jwt_choice *choose,
                        void (*done)(void *user, const struct jwt_svid *svids, size_t count,
                                     const struct error *failure),
                        void *user)
@@ -146,7 +160,7 @@ void manager_jwt_fetch(struct manager *manager, const struct text_list *selector
     struct fetch *fetch = NULL;
     _cleanup_(text_list_clear) struct text_list sorted = {0};
     if (copy_audience(audience, &sorted, &err) < 0 ||
-        start(manager, selectors, spiffe_id, &fetch, &err) < 0) {
+        start(manager, selectors, choose, user, &fetch, &err) < 0) {
         done(user, NULL, 0, &err);
         return;
     }
@@ -156,7 +170,7 @@ void manager_jwt_fetch(struct manager *manager, const struct text_list *selector
     /* The last answer ends the fetch, perhaps here: count and parts are taken first. */
     struct part *parts = fetch->parts;
     for (size_t i = 0, count = fetch->count; i < count; i++) {
-        jwt_cache_get(manager->jwts, parts[i].entry, &sorted, &parts[i].wait);
+        jwt_cache_get(manager->jwts, parts[i].entry, &sorted, parts[i].ttl_limit_s, &parts[i].wait);
     }
     manager_leave(manager);
 }

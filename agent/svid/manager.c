@@ -87,8 +87,6 @@ static void copy_config(struct manager *manager, const struct manager_config *co
             memory_copy_text(config->keystores[i].name), config->keystores[i].keystore};
     }
     manager->rules = config->rules ? config->rules : NEW(struct rules);
-    manager->user = config->user;
-    manager->needs_sha256 = config->needs_sha256;
     manager->listener =
         (struct issuer_listener){manager, entries_set, entries_removed, on_bundle_changed};
 }
@@ -227,6 +225,22 @@ void manager_set_rules(struct manager *manager, struct rules *rules)
         profiles_rules_changed(manager);
     }
     free_rules(before);
+    manager_leave(manager);
+}
+
+void manager_set_watcher(struct manager *manager, const struct manager_watcher *watcher)
+{
+    manager->watcher = watcher ? *watcher : (struct manager_watcher){0};
+}
+
+void manager_try_again(struct manager *manager)
+{
+    manager_enter(manager);
+    for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        if (identity->failures > 0) {
+            identity_forgive(identity);
+        }
+    }
     manager_leave(manager);
 }
 

@@ -64,8 +64,17 @@ struct manager_config {
     struct rules *rules; /* from the heap, taken */
     uint32_t delivered_max_ttl_s;
     unsigned key_pool_size; /* ready keys for each keystore and type in use */
+};
+
+/* What somebody else decides and records about X.509-SVIDs that are made. */
+struct manager_watcher {
     void *user;
-    void (*needs_sha256)(void *user, bool is_needed);
+    /* Whether one more may be asked of the issuer now; a refusal is retried like any failure. */
+    int (*may_issue)(void *user, const struct entry *entry, struct error *err);
+    /* There is another; before anybody gets it. replaced: the one before, NULL: none. */
+    void (*issued)(void *user, const struct svid_x509 *svid, const struct svid_x509 *replaced);
+    /* An entry is new or has changed. */
+    void (*entry_set)(void *user, const struct entry *entry);
 };
 
 int manager_new(uv_loop_t *loop, const struct manager_config *config, struct manager **ret_manager,
@@ -83,6 +92,11 @@ void manager_restore(struct manager *manager, struct bytes records);
 /* No subscription may be left. Waits for work in hand, then calls stopped; the manager is freed.
  * Stop the issuer within stopped: from then on there is nobody to listen to it. */
 void manager_stop(struct manager *manager, void (*stopped)(void *user), void *user);
+/* Before anybody subscribes; NULL: nobody watches any more. Copied. */
+void manager_set_watcher(struct manager *manager, const struct manager_watcher *watcher);
+/* What was refused by may_issue may be allowed now: all that failed is tried again at once, and who
+ * comes meanwhile waits for that. */
+void manager_try_again(struct manager *manager);
 /* A keystore says that it came back, or lost keys: what lost its key is issued anew. */
 void manager_keystore_changed(struct manager *manager, struct keystore *keystore);
 
@@ -102,15 +116,28 @@ struct subscription *manager_subscribe(struct manager *manager, const struct tex
 /* NULL is allowed. */
 void subscription_free(struct subscription *subscription);
 
-/* JWT-SVIDs for all identities of the selectors, or for spiffe_id alone (NULL: all). done runs
- * exactly once, perhaps before the return; PermissionDenied: no identity, or not this one. Tokens
- * are cached until half of their life. */
+/* The entries that the selectors entitle to and the rules do not deny, in order of id. */
+void manager_each_match(struct manager *manager, const struct text_list *selectors,
+                        void (*each)(void *user, struct entry *entry), void *user);
+
+/* Those that the rules deny, and why. */
+void manager_each_denied(struct manager *manager, const struct text_list *selectors,
+                         void (*each)(void *user, const struct entry *entry,
+                                      const struct error *reason),
+                         void *user);
+
+/* Whether a JWT-SVID of the entry is wanted, and how long it may live at most (0: the entry's). */
+typedef bool jwt_choice(void *user, const struct entry *entry, uint32_t *ret_ttl_limit_s);
+
+/* JWT-SVIDs for the chosen identities of the selectors; choose runs before the return. done runs
+ * exactly once, perhaps before the return; PermissionDenied: no identity. Tokens are cached until
+ * half of their life. */
 struct jwt_svid {
     const char *spiffe_id, *token, *hint;
     int64_t expires_at_s;
 };
 void manager_jwt_fetch(struct manager *manager, const struct text_list *selectors,
-                       const struct text_list *audience, const char *spiffe_id,
+                       const struct text_list *audience, jwt_choice *choose,
                        void (*done)(void *user, const struct jwt_svid *svids, size_t count,
                                     const struct error *failure),
                        void *user);
@@ -128,5 +155,7 @@ struct manager_counters {
     size_t entries, svids, subscriptions, issuing;
     uint64_t issued, failures;
     int64_t next_expiry_s; /* 0: none */
+    int64_t renewal_lag_s; /* how long the renewal that is most overdue has been so; of identities
+                              that somebody follows */
 };
 void manager_counters(struct manager *manager, struct manager_counters *ret_counters);

@@ -33,6 +33,32 @@ static void note_match(struct index_item *item, void *user)
     matches->items[matches->count++] = identity;
 }
 
+/* Whom to tell of what is denied. */
+struct denials {
+    void (*each)(void *user, const struct entry *entry, const struct error *reason);
+    void *user;
+};
+
+static void tell_denied(struct index_item *item, void *user)
+{
+    const struct denials *denials = user;
+    const struct identity *identity = container_of(item, struct identity, item);
+    struct error reason;
+    if (identity_is_denied(identity)) {
+        identity_denial(identity, &reason);
+        denials->each(denials->user, identity->entry, &reason);
+    }
+}
+
+void manager_each_denied(struct manager *manager, const struct text_list *selectors,
+                         void (*each)(void *user, const struct entry *entry,
+                                      const struct error *reason),
+                         void *user)
+{
+    struct denials denials = {each, user};
+    index_match(&manager->index, selectors, tell_denied, &denials);
+}
+
 static int compare_ids(const void *a, const void *b)
 {
     const struct identity *left = *(struct identity *const *)a;

@@ -169,6 +169,10 @@ static void note_issued(struct identity *identity, struct svid_x509 *svid)
         entry_unref(svid->entry);
         svid->entry = entry_ref(identity->entry);
     }
+    const struct manager_watcher *watcher = &identity->manager->watcher;
+    if (watcher->issued) {
+        watcher->issued(watcher->user, svid, identity->svid);
+    }
     if (identity->svid) {
         svid_x509_keep_previous(svid, identity->svid, now_s(identity));
     }
@@ -239,6 +243,17 @@ static void on_issuance_overdue(void *user)
     manager_leave(manager);
 }
 
+static bool may_issue(struct identity *identity)
+{
+    const struct manager_watcher *watcher = &identity->manager->watcher;
+    struct error err;
+    if (watcher->may_issue && watcher->may_issue(watcher->user, identity->entry, &err) < 0) {
+        note_failure(identity, &err);
+        return false;
+    }
+    return true;
+}
+
 static void issue(struct identity *identity)
 {
     static const struct issuance_user operations = {on_issuance_done, on_issuance_overdue};
@@ -247,7 +262,7 @@ static void issue(struct identity *identity)
         !issuance_hurry(identity->issuance)) {
         issuance_abandon(take_ptr(identity->issuance));
     }
-    if (!identity->issuance && now_ms(identity) >= identity->retry_at_ms) {
+    if (!identity->issuance && now_ms(identity) >= identity->retry_at_ms && may_issue(identity)) {
         identity->issuance = issuance_start(&identity->manager->issuances, identity->entry,
                                             &identity->plan, urgent, &operations, identity);
     }

@@ -12,8 +12,7 @@ struct manager {
     struct manager_keystore *keystores;
     size_t keystore_count;
     struct rules *rules;
-    void *user;
-    void (*needs_sha256)(void *user, bool is_needed);
+    struct manager_watcher watcher;
 
     struct timer_heap timers;
     struct mailbox *mailbox; /* from the keystores' workers */
@@ -23,7 +22,6 @@ struct manager {
     struct jwt_cache *jwts;
 
     struct identity *identities; /* by entry id */
-    size_t sha256_count;         /* entries that want unix:sha256 */
     struct index index;
     struct profiles profiles;
     struct groups groups;

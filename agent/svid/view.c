@@ -33,6 +33,14 @@ void manager_each_svid(struct manager *manager, void (*each)(void *user, struct 
     }
 }
 
+/* Overdue while it goes on trying, also when the last SVID has expired meanwhile. */
+static int64_t renewal_lag_s(const struct identity *identity, int64_t now_s)
+{
+    bool is_followed = identity->received_s != 0 && !identity_is_denied(identity) &&
+                       identity_has_subscriber(identity);
+    return is_followed ? MAX(now_s - identity->renew_at_s, 0) : 0;
+}
+
 void manager_counters(struct manager *manager, struct manager_counters *ret_counters)
 {
     struct manager_counters counters = {
@@ -42,7 +50,9 @@ void manager_counters(struct manager *manager, struct manager_counters *ret_coun
         .issued = manager->issued,
         .failures = manager->failures,
     };
+    int64_t now_s = timer_heap_now_s(&manager->timers);
     for (struct identity *identity = manager->identities; identity; identity = identity->hh.next) {
+        counters.renewal_lag_s = MAX(counters.renewal_lag_s, renewal_lag_s(identity, now_s));
         if (identity->svid) {
             int64_t expiry = identity->svid->expires_at_s;
             counters.svids++;

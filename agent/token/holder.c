@@ -8,7 +8,7 @@ struct holder {
     struct tokens *tokens;
     struct caller *caller;
     int descriptor; /* until the server has it */
-    struct subscription *subscription;
+    struct access_watch *watch;
     struct token_connection *connection; /* NULL: not served yet, or closed */
     struct buffer saved;                 /* by an earlier process, until the server has it */
     struct identity_set *set;            /* published last */
@@ -56,7 +56,7 @@ static void holder_end(struct holder *holder)
     if (holder->connection) {
         token_connection_close(take_ptr(holder->connection));
     }
-    subscription_free(take_ptr(holder->subscription));
+    access_watch_free(take_ptr(holder->watch));
     file_close_cleanup(&holder->descriptor);
 }
 
@@ -106,11 +106,11 @@ static void log_contents(struct holder *holder, const struct identity_set *set)
     }
 }
 
-static void publish(struct holder *holder, struct token_view *view)
+static void publish(struct holder *holder, struct token_view *view, struct token_guard *guard)
 {
     struct error err;
     if (holder->connection) {
-        token_connection_publish(holder->connection, view);
+        token_connection_publish(holder->connection, view, guard);
         return;
     }
     const struct token_connection_config config = {
@@ -118,6 +118,7 @@ static void publish(struct holder *holder, struct token_view *view)
         .pid = holder->caller->peer->pid,
         .flow = flow_of(holder->caller->peer),
         .view = view,
+        .guard = guard,
         .saved = buffer_bytes(&holder->saved),
         .closed = connection_closed,
         .user = holder,
@@ -136,64 +137,47 @@ static void show_nothing(struct holder *holder)
     if (holder->set) {
         identity_set_unref(take_ptr(holder->set));
     }
-    publish(holder, view);
+    publish(holder, view, NULL);
     token_view_unref(view);
 }
 
-static void show(struct holder *holder, struct identity_set *set)
+static void show(struct holder *holder, struct identity_set *set, struct token_guard *guard)
 {
     struct identity_set *before = holder->set;
     holder->set = identity_set_ref(set);
-    log_contents(holder, set);
-    publish(holder, contents_of_set(holder->tokens, set));
+    if (set != before) {
+        log_contents(holder, set);
+    }
+    publish(holder, contents_of_set(holder->tokens, set), guard);
     if (before) {
         identity_set_unref(before);
     }
 }
 
-static void identities_changed(void *user, struct identity_set *set, const struct error *failure)
+static void offered(void *user, const struct access_offer *offer)
 {
     struct holder *holder = user;
-    struct error error;
+    const struct error *refusal = offer->failure ? offer->failure : offer->denied;
     if (holder->is_closed) {
         return;
     }
     holder->busy++;
-    if (!peer_is_alive(holder->caller->peer)) {
-        /* Somebody else holds the connection now, such as a child of the process. */
-        (void)error_set(&error, ERROR_UNAVAILABLE, "the process that connected has ended");
-        deny(holder, &error);
-    } else if (failure) {
-        decision_denied(&holder->tokens->decisions, holder->caller->peer, "pkcs11", failure);
-        show_nothing(holder);
-    } else if (set->count == 0) {
-        show_nothing(holder);
+    if (offer->is_over) {
+        deny(holder, offer->failure);
+    } else if (!offer->failure && offer->set->count > 0) {
+        show(holder, offer->set, offer->guard);
     } else {
-        show(holder, set);
+        if (refusal) {
+            decision_denied(&holder->tokens->decisions, holder->caller->peer, "pkcs11", refusal);
+        }
+        show_nothing(holder);
     }
     holder_leave(holder);
 }
 
-static void attested(void *user, const struct text_list *selectors, const struct error *failure)
+static bool is_on_token(const struct svid_x509 *svid)
 {
-    struct holder *holder = user;
-    struct tokens *tokens = holder->tokens;
-    struct account *account = holder->caller->account;
-    if (!holder->is_closed && failure) {
-        struct error error = *failure;
-        (void)error_prepend(&error, "workload attestation failed");
-        deny(holder, &error);
-    } else if (!holder->is_closed) {
-        struct subscription *subscription =
-            manager_subscribe(tokens->config.manager, selectors, identities_changed, holder);
-        if (holder->is_closed) {
-            subscription_free(subscription);
-        } else {
-            holder->subscription = subscription;
-        }
-    }
-    account_work_end(tokens->config.accounts, account);
-    holder_leave(holder);
+    return svid->key != NULL;
 }
 
 static void refuse(struct tokens *tokens, const struct error *reason)
@@ -206,6 +190,18 @@ static void refuse(struct tokens *tokens, const struct error *reason)
     }
 }
 
+/* Asks what the process may have. */
+static void follow(struct holder *holder)
+{
+    struct error err;
+    if (access_watch_new(holder->tokens->config.access, holder->caller, ACCESS_PURPOSE_USE,
+                         "PKCS#11", is_on_token, offered, holder, &holder->watch, &err) < 0) {
+        refuse(holder->tokens, &err);
+        holder_end(holder);
+    }
+    holder_leave(holder);
+}
+
 /* Finds out who connected. NULL, and the descriptor is closed, where nobody is to be served. */
 static struct holder *holder_new(struct tokens *tokens, int descriptor)
 {
@@ -214,12 +210,6 @@ static struct holder *holder_new(struct tokens *tokens, int descriptor)
     if (caller_open(tokens->config.accounts, descriptor, &caller, &err) < 0) {
         refuse(tokens, &err);
         file_close_cleanup(&descriptor);
-        return NULL;
-    }
-    if (account_work_begin(tokens->config.accounts, caller->account, &err) < 0) {
-        refuse(tokens, &err);
-        file_close_cleanup(&descriptor);
-        caller_close(tokens->config.accounts, caller);
         return NULL;
     }
     struct holder *holder = NEW(struct holder);
@@ -235,7 +225,7 @@ void holder_open(struct tokens *tokens, int descriptor)
 {
     struct holder *holder = holder_new(tokens, descriptor);
     if (holder) {
-        attestor_attest(tokens->config.attestor, holder->caller->peer, attested, holder);
+        follow(holder);
     }
 }
 
@@ -247,10 +237,12 @@ void tokens_restore(struct tokens *tokens, int descriptor, pid_t pid, uint64_t s
         return;
     }
     if (holder->caller->peer->pid != pid || holder->caller->peer->start_time != start_time) {
-        holder->is_closed = true; /* the pid is another process's by now */
+        holder_end(holder); /* the pid is another process's by now */
+        holder_leave(holder);
+        return;
     }
     buffer_append(&holder->saved, state.data, state.size);
-    attestor_attest(tokens->config.attestor, holder->caller->peer, attested, holder);
+    follow(holder);
 }
 
 static void save(struct holder *holder,

@@ -3,7 +3,7 @@
 
 #include <sys/queue.h>
 
-#include "agent/api/decision.h"
+#include "agent/access/decision.h"
 #include "agent/token/tokens.h"
 
 struct holder;

@@ -5,17 +5,14 @@
 
 #include <uv.h>
 
-#include "agent/api/account.h"
-#include "agent/svid/manager.h"
-#include "agent/workload/attest.h"
+#include "agent/access/access.h"
 #include "pkcs11/token/server.h"
 
 struct tokens;
 
 /* Borrowed; all of it outlives the tokens. */
 struct tokens_config {
-    struct manager *manager;
-    struct attestor *attestor;
+    struct access *access;
     struct accounts *accounts; /* shared with the API: a uid has one limit of connections */
 };
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/access/access.h"
 #include "agent/api/api.h"
 #include "agent/listener.h"
 #include "lib/base/clock.h"
@@ -35,6 +36,8 @@ struct fixture {
     struct manager_keystore keystore;
     struct attestor *attestor;
     struct manager *manager;
+    struct policy *policy;
+    struct access *access;
     struct api *api;
     struct listener api_socket, admin_socket;
     uint64_t sequence, issued;
@@ -197,9 +200,9 @@ static inline void *run_loop(void *state)
 static inline struct rules *fixture_rules(void)
 {
     static const struct rule items[] = {
-        {(char *)"spiffe://example.org/delivered/*", KEY_PROTECTION_DELIVERED, NULL,
-         KEY_TYPE_EC_P256},
-        {(char *)"*", KEY_PROTECTION_GUARDED, NULL, KEY_TYPE_EC_P256},
+        {.pattern = (char *)"spiffe://example.org/delivered/*",
+         .protection = KEY_PROTECTION_DELIVERED},
+        {.pattern = (char *)"*", .protection = KEY_PROTECTION_GUARDED},
     };
     struct rules *rules = NEW(struct rules);
     rules->count = ARRAY_SIZE(items);
@@ -209,12 +212,6 @@ static inline struct rules *fixture_rules(void)
         rules->items[i].pattern = memory_copy_text(items[i].pattern);
     }
     return rules;
-}
-
-static inline void no_hashing(void *user, bool is_needed)
-{
-    (void)user;
-    (void)is_needed;
 }
 
 static inline void fixture_start_manager(struct fixture *fixture)
@@ -234,9 +231,16 @@ static inline void fixture_start_manager(struct fixture *fixture)
         .rules = fixture_rules(),
         .delivered_max_ttl_s = FIXTURE_LIFE_S,
         .key_pool_size = 1,
-        .needs_sha256 = no_hashing,
     };
     assert_int_equal(manager_new(&fixture->loop, &manager, &fixture->manager, &error), 0);
+    assert_int_equal(policy_new(fixture->folder, fixture_rules(), &fixture->policy, &error), 0);
+    const struct access_config access = {
+        .trust_domain = "example.org",
+        .manager = fixture->manager,
+        .attestor = fixture->attestor,
+        .policy = fixture->policy,
+    };
+    assert_int_equal(access_new(&fixture->loop, &access, &fixture->access, &error), 0);
     assert_int_equal(manager_start(fixture->manager, &error), 0);
 }
 
@@ -254,6 +258,8 @@ static inline void fixture_start_api(struct fixture *fixture)
         .manager = fixture->manager,
         .attestor = fixture->attestor,
         .issuer = &fixture->issuer,
+        .access = fixture->access,
+        .policy = fixture->policy,
         .keystores = &fixture->keystore,
         .keystore_count = 1,
         .trust_domain = "example.org",
@@ -292,13 +298,20 @@ static inline void manager_has_stopped(void *user)
 {
     struct fixture *fixture = user;
     attestor_free(fixture->attestor);
+    policy_free(fixture->policy);
     uv_close((uv_handle_t *)&fixture->wake, NULL);
+}
+
+static inline void access_has_stopped(void *user)
+{
+    struct fixture *fixture = user;
+    manager_stop(fixture->manager, manager_has_stopped, fixture);
 }
 
 static inline void api_has_stopped(void *user)
 {
     struct fixture *fixture = user;
-    manager_stop(fixture->manager, manager_has_stopped, fixture);
+    access_stop(fixture->access, access_has_stopped, fixture);
 }
 
 static inline void stop_api(struct fixture *fixture, void *argument)

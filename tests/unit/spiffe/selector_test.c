@@ -60,6 +60,13 @@ static const struct {
     {"unix:path:/usr/..", "\"..\""},
     {"unix:path:/usr/x (deleted)", "never reported"},
     {"unix:sha256:3a6e", "64 lower-case"},
+    {"unix:fsverity:", "no value"},
+    {"unix:fsverity:3a6e", "\"sha512:\" and 128"},
+    {"unix:fsverity:sha256:3a6e", "and 64"},
+    {"unix:fsverity:sha512:3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7",
+     "and 128"},
+    {"unix:fsverity:sha256:3A6EB0790F39AC87C94F3856B2DD2C5D110E6811602261A9A923D3BB23ADC8B7",
+     "lower-case"},
     {"unix:sha256:3A6EB0790F39AC87C94F3856B2DD2C5D110E6811602261A9A923D3BB23ADC8B7",
      "64 lower-case"},
     {"unix:path:/a\nb", "control characters"},
@@ -88,6 +95,10 @@ static void more_checks(void **state)
     struct error err = {0};
     _cleanup_(free_cleanup) char *hash = text_format("unix:sha256:%s", sha256);
     assert_int_equal(selector_check(hash, true, &err), 0);
+    _cleanup_(free_cleanup) char *verity = text_format("unix:fsverity:sha256:%s", sha256);
+    assert_int_equal(selector_check(verity, true, &err), 0);
+    _cleanup_(free_cleanup) char *longer = text_format("unix:fsverity:sha512:%s%s", sha256, sha256);
+    assert_int_equal(selector_check(longer, true, &err), 0);
     assert_int_equal(selector_check("k8s:ns:a", false, &err), 0);
     assert_int_equal(selector_check("k8s:", false, &err), -1);
     assert_int_equal(selector_check("unix:pid:1", false, &err), -1);

@@ -226,8 +226,6 @@ struct fixture {
     struct keystore *hardware, *memory;
     struct manager *manager;
     bool is_stopped;
-    int sha256_calls;
-    bool is_sha256_needed;
     int64_t revision;
 };
 
@@ -280,21 +278,16 @@ static inline void fixture_jump(struct fixture *fixture, int64_t ms)
     timer_heap_run(&fixture->manager->timers);
 }
 
-static inline void fixture_needs_sha256(void *user, bool is_needed)
-{
-    struct fixture *fixture = user;
-    fixture->sha256_calls++;
-    fixture->is_sha256_needed = is_needed;
-}
-
 static inline struct rules *fixture_rule(const char *pattern, enum key_protection protection,
                                          enum key_type type, const char *keystore)
 {
     struct rules *rules = NEW(struct rules);
     rules->items = memory_new_array(1, sizeof(struct rule));
     rules->count = 1;
-    rules->items[0] =
-        (struct rule){memory_copy_text(pattern), protection, memory_copy_text(keystore), type};
+    rules->items[0] = (struct rule){.pattern = memory_copy_text(pattern),
+                                    .protection = protection,
+                                    .keystore = memory_copy_text(keystore),
+                                    .key_type = type};
     return rules;
 }
 
@@ -337,8 +330,6 @@ static inline int fixture_setup(void **state)
         .rules = NEW(struct rules),
         .delivered_max_ttl_s = 600,
         .key_pool_size = 2,
-        .user = fixture,
-        .needs_sha256 = fixture_needs_sha256,
     };
     assert_int_equal(
         manager_new_with_clock(&fixture->loop, &config, &fixture_clock, &fixture->manager, &err),

@@ -7,17 +7,27 @@ struct taker {
     char hints[4][32];
     struct error failure;
     struct fixture *asks_again; /* from within the callback */
+    const char *wanted_id;      /* NULL: all */
+    uint32_t ttl_limit_s;
 };
 
 static void take(void *user, const struct jwt_svid *svids, size_t count,
                  const struct error *failure);
+
+static bool choose(void *user, const struct entry *entry, uint32_t *ret_ttl_limit_s)
+{
+    const struct taker *taker = user;
+    *ret_ttl_limit_s = taker->ttl_limit_s;
+    return !taker->wanted_id || strcmp(entry->spiffe_id, taker->wanted_id) == 0;
+}
 
 static void ask(struct fixture *fixture, struct taker *taker, const char *selectors,
                 const char *audience, const char *spiffe_id)
 {
     struct entry *caller = fixture_entry(fixture, "caller", "caller", selectors);
     struct entry *wanted = fixture_entry(fixture, "caller", "caller", audience);
-    manager_jwt_fetch(fixture->manager, &caller->selectors, &wanted->selectors, spiffe_id, take,
+    taker->wanted_id = spiffe_id;
+    manager_jwt_fetch(fixture->manager, &caller->selectors, &wanted->selectors, choose, take,
                       taker);
     entry_unref(wanted);
     entry_unref(caller);

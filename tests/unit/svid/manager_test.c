@@ -374,23 +374,6 @@ static void ready_keys_spare_the_first_workload_the_wait(void **state)
     watcher_close(&watcher);
 }
 
-static void tells_the_attestor_when_hashes_are_needed(void **state)
-{
-    static const char hash[] = "unix:sha256:"
-                               "0000000000000000000000000000000000000000000000000000000000000000";
-    struct fixture *fixture = *state;
-    fixture_add(fixture, "1", "a", "unix:uid:1");
-    assert_int_equal(fixture->sha256_calls, 0);
-    fixture_add(fixture, "2", "b", hash);
-    assert_true(fixture->is_sha256_needed);
-    fixture_add(fixture, "3", "c", hash);
-    fixture_add(fixture, "3", "c", "unix:uid:1");
-    assert_int_equal(fixture->sha256_calls, 1);
-    fixture_remove(fixture, "2");
-    assert_int_equal(fixture->sha256_calls, 2);
-    assert_false(fixture->is_sha256_needed);
-}
-
 static void a_new_bundle_is_told(void **state)
 {
     struct fixture *fixture = *state;
@@ -458,7 +441,7 @@ static struct rules *half_in_hardware(void)
         fixture_rule("spiffe://example.org/h/*", KEY_PROTECTION_HARDWARE, KEY_TYPE_EC_P256, "hsm");
     rules->items = memory_resize_array(rules->items, 2, sizeof(struct rule));
     rules->items[rules->count++] =
-        (struct rule){memory_copy_text("*"), KEY_PROTECTION_GUARDED, NULL, KEY_TYPE_EC_P256};
+        (struct rule){.pattern = memory_copy_text("*"), .protection = KEY_PROTECTION_GUARDED};
     return rules;
 }
 
@@ -619,7 +602,6 @@ int main(void)
         FIXTURE_TEST(known_workloads_find_theirs_issued_ahead),
         FIXTURE_TEST(a_workload_that_comes_hurries_what_is_under_way),
         FIXTURE_TEST(ready_keys_spare_the_first_workload_the_wait),
-        FIXTURE_TEST(tells_the_attestor_when_hashes_are_needed),
         FIXTURE_TEST(a_new_bundle_is_told),
         FIXTURE_TEST(a_callback_may_end_its_subscription),
         FIXTURE_TEST(what_can_be_issued_is_told_without_the_rest),

@@ -168,6 +168,40 @@ static void an_issuer_ahead_of_this_clock_makes_no_loop(void **state)
     watcher_close(&watcher);
 }
 
+static int64_t renewal_lag_s(struct fixture *fixture)
+{
+    struct manager_counters counters;
+    fixture_settle(fixture);
+    manager_counters(fixture->manager, &counters);
+    return counters.renewal_lag_s;
+}
+
+/* Only what fails counts: not what is in time, and not what nobody follows. */
+static void lag_grows_while_renewal_fails(void **state)
+{
+    struct fixture *fixture = *state;
+    struct watcher watcher;
+    assert_int_equal(renewal_lag_s(fixture), 0);
+    open_one(fixture, &watcher);
+    fixture_pass(fixture, HOUR_MS / 3);
+    assert_int_equal(renewal_lag_s(fixture), 0);
+    fixture->issuer.failure = "the CA is away";
+    fixture_pass(fixture, HOUR_MS / 2);
+    /* It was due after 24 to 36 minutes of the 50. */
+    assert_in_range(renewal_lag_s(fixture), 14 * 60 - 1, 26 * 60 + 1);
+    /* Also when the SVID has expired. */
+    fixture_pass(fixture, HOUR_MS);
+    assert_in_range(renewal_lag_s(fixture), 74 * 60 - 1, 86 * 60 + 1);
+    fixture->issuer.failure = NULL;
+    fixture_pass(fixture, HOUR_MS / 4);
+    FIXTURE_WAIT(fixture, watcher.set && watcher.set->count == 1 && watcher.sets == 2);
+    assert_int_equal(renewal_lag_s(fixture), 0);
+    watcher_close(&watcher);
+    fixture->issuer.failure = "the CA is away";
+    fixture_pass(fixture, 2 * HOUR_MS);
+    assert_int_equal(renewal_lag_s(fixture), 0);
+}
+
 static void failures_back_off_and_end_before_expiry(void **state)
 {
     struct fixture *fixture = *state;
@@ -391,6 +425,7 @@ int main(void)
         FIXTURE_TEST(an_expired_one_is_not_handed_out_before_the_timers_run),
         FIXTURE_TEST(a_clock_set_back_reissues_what_is_not_valid_yet),
         FIXTURE_TEST(an_issuer_ahead_of_this_clock_makes_no_loop),
+        FIXTURE_TEST(lag_grows_while_renewal_fails),
         FIXTURE_TEST(failures_back_off_and_end_before_expiry),
         FIXTURE_TEST(a_first_failure_is_told_and_so_is_the_end_of_it),
         FIXTURE_TEST(nothing_but_time_ends_the_back_off),

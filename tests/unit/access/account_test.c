@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "agent/api/account.h"
+#include "agent/access/account.h"
 #include "lib/base/file.h"
 
 struct fixture {

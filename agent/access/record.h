@@ -1,0 +1,19 @@
+/* What the front door writes into the records, and counts. Loop thread only. */
+#pragma once
+
+#include "agent/access/subject.h"
+
+int64_t record_now_ms(void);
+/* Writes the event, and counts it in status and usage. */
+void record_event(struct access *access, const struct audit_event *event);
+/* SHA-256 of the leaf certificate, in hexadecimal. */
+void record_fingerprint(const struct svid_x509 *svid, char ret_hex[65]);
+
+/* A process was refused. The first of a kind (identity, what was asked, who decided) is recorded at
+ * once, repetitions each second. spiffe_id, decider_id: NULL: none. asked is static. */
+void denial_note(struct subject *subject, const char *spiffe_id, const char *asked,
+                 enum audit_decider decider, const char *decider_id, const char *reason);
+/* Records what has been gathered of the subject. */
+void denials_forget(struct subject *subject);
+/* At each beat. Returns whether any is left. */
+bool denials_gather(struct access *access);

@@ -1,0 +1,61 @@
+/* What a process did with one key since the last record: the first of each kind is recorded at
+ * once, then what comes is counted and recorded each second. Counted on any thread; all else on the
+ * loop. */
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+#include "agent/svid/manager.h"
+#include "lib/base/mailbox.h"
+
+struct access;
+struct subject;
+struct holding;
+
+enum tally_kind {
+    TALLY_FETCHED, /* the SVID was handed out */
+    TALLY_USED,
+    TALLY_FAILED, /* admitted, but not signed */
+    TALLY_DENIED_NODE,
+    TALLY_DENIED_PROCESS,
+    TALLY_DENIED_TIME,
+    TALLY_DENIED_USES,
+    TALLY_DENIED_RATE,
+    TALLY_DENIED_OUTSIDE,
+};
+enum { TALLY_KINDS = TALLY_DENIED_OUTSIDE + 1 };
+
+struct tally {
+    atomic_size_t references;
+    atomic_uint counts[TALLY_KINDS];
+    atomic_uint gathered;   /* a bit for each kind of which one was recorded a short while ago */
+    atomic_bool is_in_mail; /* on its way to the loop, with a reference */
+    struct mailbox_message message;
+    struct access *access;
+    struct subject *subject; /* NULL: forgotten already */
+    struct holding *holding;
+    uint64_t tag;
+    char key_id[2 * KEY_ID_BYTES + 1];
+    char fingerprint[65]; /* of the leaf */
+    char *serial, *entry_id;
+    const char *asked; /* for what it was handed out; static */
+    enum key_protection protection;
+    int64_t expires_at_s, gathered_since_ms;
+    bool is_listed; /* with those that are gathered, with a reference */
+    LIST_ENTRY(tally) of_subject;
+    TAILQ_ENTRY(tally) gather;
+};
+TAILQ_HEAD(tally_list, tally);
+
+/* Of the process and the SVID's key; made when there is none. Borrowed from the subject. */
+struct tally *tally_get(struct subject *subject, const struct svid_x509 *svid);
+struct tally *tally_ref(struct tally *tally);
+/* Every thread. */
+void tally_unref(struct tally *tally);
+/* Every thread: one more. */
+void tally_count(struct tally *tally, enum tally_kind kind);
+/* The SVID was handed out; on the loop: the first is in the records at the return. */
+void tally_fetched(struct tally *tally, const char *asked);
+/* At each beat: records what was gathered. Returns whether any is left. */
+bool tallies_gather(struct access *access);
