@@ -48,6 +48,12 @@ int option_set_duration(void *field, const char *text, struct error *err)
     return text_parse_duration_ms(text, field, err);
 }
 
+int option_set_pid(void *field, const char *text, struct error *err)
+{
+    enum { PID_MAX = 1 << 22 }; /* the kernel's bound */
+    return text_parse_u64(text, 1, PID_MAX, field, err);
+}
+
 int option_set_flag(void *field, const char *text, struct error *err)
 {
     (void)text;
@@ -100,6 +106,9 @@ static void print_help(const struct command *command)
         bool has_argument = option->argument != NULL;
         (void)printf(option->is_required ? " --%s%s%s" : " [--%s%s%s]", option->name,
                      has_argument ? " " : "", has_argument ? option->argument : "");
+    }
+    if (command->operand) {
+        (void)printf(" [%s]", command->operand);
     }
     (void)puts(command->takes_words ? " [-- COMMAND ARGS...]" : " [--output text|json]");
     if (command->about) {
@@ -157,6 +166,10 @@ static int check_rest(const struct command *command, const uint64_t given, int a
 {
     if (!command) {
         return 0;
+    }
+    if (command->operand && optind < argc) {
+        free(arguments->operand);
+        arguments->operand = memory_copy_text(argv[optind++]);
     }
     if (command->takes_words && optind < argc && strcmp(argv[optind - 1], "--") == 0) {
         arguments->words = &argv[optind];
@@ -266,6 +279,14 @@ void arguments_clear(struct arguments *arguments)
     free(arguments->id);
     free(arguments->hint);
     free(arguments->config);
+    free(arguments->operand);
+    free(arguments->keys);
+    free(arguments->head);
+    free(arguments->serial);
+    free(arguments->since);
+    free(arguments->until);
+    free(arguments->executable);
+    free(arguments->reason);
     for (size_t i = 0; i < HELPER_BLOCK_OPTIONS_MAX; i++) {
         text_list_clear(&arguments->block[i]);
     }

@@ -5,6 +5,7 @@
 
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
 enum { HELPER_BLOCK_OPTIONS_MAX = 32 };
+enum audit_format { AUDIT_FORMAT_ECS, AUDIT_FORMAT_OCSF };
 enum bundle_format { BUNDLE_SUMMARY, BUNDLE_PEM, BUNDLE_JWKS, BUNDLE_SPIFFE };
 
 /* The values of all options of all commands; a command reads those that it lists. Not given: NULL,
@@ -23,6 +24,13 @@ struct arguments {
     char *hint;
     uint64_t x509_svid_ttl_ms, jwt_svid_ttl_ms;
     enum bundle_format bundle_format;
+    uint64_t pid;
+    char *executable, *reason;
+    char *operand;                              /* the word after the command */
+    char *keys, *head, *serial, *since, *until; /* of `signet audit` */
+    enum audit_format audit_format;
+    uint64_t lock_ms, unused_ms;
+    bool is_node;
     char *config;
     bool is_once, is_check;
     struct text_list block[HELPER_BLOCK_OPTIONS_MAX]; /* of `signet helper`, by its option table */
@@ -40,7 +48,8 @@ struct command_option {
 };
 
 struct command {
-    const char *name; /* "svid fetch x509" */
+    const char *name;    /* "svid fetch x509" */
+    const char *operand; /* such as "PATH": one word may follow; NULL: none */
     const char *summary;
     const char *about; /* more, in --help */
     const char *example;
@@ -60,6 +69,8 @@ int option_set_list(void *field, const char *text, struct error *err);
 /* As option_set_list, and commas separate items. */
 int option_set_comma_list(void *field, const char *text, struct error *err);
 int option_set_duration(void *field, const char *text, struct error *err);
+/* uint64_t: a pid. */
+int option_set_pid(void *field, const char *text, struct error *err);
 /* bool. */
 int option_set_flag(void *field, const char *text, struct error *err);
 
