@@ -1,12 +1,15 @@
 /* Measures the Workload API of a running agent; tests/bench/run starts the agent and prints the
- * table.
+ * table. Times are in microseconds.
  *
- *     bench_api fetch SOCKET COUNT          microseconds from connect to the first SVID, against a
- * bare round trip with the attestor's system calls, in turn: p50 p99 p50 p99 bench_api rate SOCKET
- * CLIENTS MS      fetches a second, each on a new connection bench_api streams SOCKET PID COUNT
- * bytes of the agent's memory for each open stream bench_api rotate SOCKET PID COUNT UID SVIDs of
- * COUNT users from UID on are replaced at once (by SIGHUP after the rules have changed):
- * milliseconds until all have theirs, and p50 p99 of fetches meanwhile */
+ *     fetch SOCKET COUNT: from connect to the first SVID, and a bare round trip with the attestor's
+ *         system calls, in turn; p50 p99 p50 p99
+ *     rate SOCKET CLIENTS MS: fetches a second, each on a new connection
+ *     issue SOCKET CLIENTS MS: JWT-SVIDs a second, each for another audience and so a new one; the
+ *         clients share the identities spiffe://example.org/issue/0 to 3
+ *     streams SOCKET PID COUNT: bytes of the agent's memory for each open stream
+ *     rotate SOCKET PID COUNT UID: SVIDs of COUNT users from UID on are replaced at once (by SIGHUP
+ *         after the rules have changed): milliseconds until all have theirs, and p50 p99 of fetches
+ *         meanwhile */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -193,7 +196,7 @@ static void bench_fetch(char **arguments)
 struct load {
     const char *socket_path;
     uint64_t end_ns;
-    size_t done;
+    size_t done, index;
 };
 
 static void *fetch_until_end(void *argument)
@@ -206,7 +209,42 @@ static void *fetch_until_end(void *argument)
     return NULL;
 }
 
-static void bench_rate(char **arguments)
+static void issue_one(struct rpc_client *client, size_t index, size_t number_of_it)
+{
+    struct error err;
+    ProtobufCMessage *response = NULL;
+    Workload__JWTSVIDRequest request = WORKLOAD__JWTSVIDREQUEST__INIT;
+    _cleanup_(free_cleanup) char *audience = text_format("bench-%zu-%zu", index, number_of_it);
+    _cleanup_(free_cleanup) char *spiffe_id =
+        text_format("spiffe://example.org/issue/%zu", index % 4);
+    request.audience = &audience;
+    request.n_audience = 1;
+    request.spiffe_id = spiffe_id;
+    if (rpc_client_call(client, "/SpiffeWorkloadAPI/FetchJWTSVID", &request.base,
+                        &workload__jwtsvidresponse__descriptor, &response, &err) < 0) {
+        die("issuing a JWT-SVID", err.text);
+    }
+    protobuf_c_message_free_unpacked(response, NULL);
+}
+
+static void *issue_until_end(void *argument)
+{
+    struct load *load = argument;
+    struct rpc_client *client = NULL;
+    struct error err;
+    if (rpc_client_connect(load->socket_path, CLIENT_TIMEOUT_MS, &client, &err) < 0) {
+        die("connecting", err.text);
+    }
+    rpc_client_set_metadata(client, "workload.spiffe.io", "true");
+    while (now_ns() < load->end_ns) {
+        issue_one(client, load->index, load->done++);
+    }
+    rpc_client_free(client);
+    return NULL;
+}
+
+/* Prints how often a second the clients were done. */
+static void run_clients(char **arguments, void *(*work)(void *load))
 {
     size_t clients = number(arguments[1]);
     uint64_t ms = number(arguments[2]);
@@ -214,8 +252,8 @@ static void bench_rate(char **arguments)
     pthread_t *threads = memory_new_array(clients, sizeof(*threads));
     uint64_t start = now_ns();
     for (size_t i = 0; i < clients; i++) {
-        loads[i] = (struct load){arguments[0], start + ms * 1000000, 0};
-        (void)pthread_create(&threads[i], NULL, fetch_until_end, &loads[i]);
+        loads[i] = (struct load){arguments[0], start + ms * 1000000, 0, i};
+        (void)pthread_create(&threads[i], NULL, work, &loads[i]);
     }
     size_t done = 0;
     for (size_t i = 0; i < clients; i++) {
@@ -225,6 +263,16 @@ static void bench_rate(char **arguments)
     (void)printf("%.0f\n", (double)done * 1e9 / (double)(now_ns() - start));
     free(loads);
     free(threads);
+}
+
+static void bench_rate(char **arguments)
+{
+    run_clients(arguments, fetch_until_end);
+}
+
+static void bench_issue(char **arguments)
+{
+    run_clients(arguments, issue_until_end);
 }
 
 static uint64_t resident_bytes(const char *pid)
@@ -340,10 +388,8 @@ int main(int argc, char **argv)
         int arguments;
         void (*run)(char **arguments);
     } commands[] = {
-        {"fetch", 2, bench_fetch},
-        {"rate", 3, bench_rate},
-        {"streams", 3, bench_streams},
-        {"rotate", 4, bench_rotate},
+        {"fetch", 2, bench_fetch},     {"rate", 3, bench_rate},     {"issue", 3, bench_issue},
+        {"streams", 3, bench_streams}, {"rotate", 4, bench_rotate},
     };
     for (size_t i = 0; i < ARRAY_SIZE(commands) && argc > 1; i++) {
         if (strcmp(argv[1], commands[i].name) == 0 && argc - 2 == commands[i].arguments) {

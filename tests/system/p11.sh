@@ -9,9 +9,9 @@ p11_module() {
     fail "p11-kit-client.so is not here; run hw-sim/setup"
 }
 
-# p11_start: a new application, already with a session.
+# p11_start: a new application, already with a session. P11_PROGRAM: a copy of it that has another name.
 p11_start() {
-    coproc P11 { exec "$SIGNET_BUILD/tests/system/p11" "$(p11_module)" 2>&1; }
+    coproc P11 { exec "${P11_PROGRAM:-$SIGNET_BUILD/tests/system/p11}" "$(p11_module)" 2>&1; }
     p11_reads ready
 }
 p11_stop() {

@@ -9,10 +9,13 @@
  *   sessions N    opens N sessions more: "N sessions" that could be opened
  *   fork          a child initializes, finds the same label and signs: as sign
  *   inherited     a shell that inherited the connection writes into it: "written"
+ *   exec FILE     becomes FILE, which gets the connection's descriptor and the session as arguments
+ *   pass FILE     as exec, in a child that is the user nobody
  *   exit
  */
 #include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <p11-kit/pkcs11.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -140,19 +143,48 @@ static void sign_in_child(void)
     (void)wait(NULL);
 }
 
-/* The client library's socket is inherited over exec. */
-static void write_from_elsewhere(void)
+/* The client library's socket; -1: none. */
+static int connection(void)
 {
-    char command[64];
     struct stat status;
     for (int descriptor = 3; descriptor < 64; descriptor++) {
         if (fstat(descriptor, &status) == 0 && S_ISSOCK(status.st_mode)) {
-            (void)snprintf(command, sizeof(command), "printf x >&%d", descriptor);
-            printf(system(command) == 0 ? "written\n" : "not written\n");
-            return;
+            return descriptor;
         }
     }
-    printf("no connection\n");
+    return -1;
+}
+
+/* It is inherited over exec. */
+static void write_from_elsewhere(void)
+{
+    char command[64];
+    (void)snprintf(command, sizeof(command), "printf x >&%d", connection());
+    printf(system(command) == 0 ? "written\n" : "not written\n");
+}
+
+static void become(const char *file)
+{
+    char descriptor[16];
+    char handle[32];
+    (void)snprintf(descriptor, sizeof(descriptor), "%d", connection());
+    (void)snprintf(handle, sizeof(handle), "%lu", session);
+    (void)fcntl(connection(), F_SETFD, 0);
+    (void)execl(file, file, descriptor, handle, (char *)NULL);
+    printf("cannot become %s\n", file);
+}
+
+static void pass_to_nobody(const char *file)
+{
+    enum { NOBODY = 65534 };
+    pid_t child = fork();
+    if (child == 0) {
+        if (setgid(NOBODY) == 0 && setuid(NOBODY) == 0) {
+            become(file);
+        }
+        _exit(1);
+    }
+    (void)waitpid(child, NULL, 0);
 }
 
 static void open_sessions(unsigned long wanted)
@@ -197,6 +229,10 @@ static void obey(char *line)
         sign_in_child();
     } else if (strcmp(line, "inherited") == 0) {
         write_from_elsewhere();
+    } else if (strcmp(line, "exec") == 0) {
+        become(argument);
+    } else if (strcmp(line, "pass") == 0) {
+        pass_to_nobody(argument);
     } else if (strcmp(line, "exit") == 0) {
         exit(0);
     } else {
