@@ -55,41 +55,56 @@ static bool matches_any(const char *pattern, const char *const *ids, size_t coun
            (found < count && spiffe_pattern_matches(pattern, ids[found]));
 }
 
-static void warn_of_rule(struct config_parse *parse, const struct rule *rule,
-                         const char *const *ids)
+/* Returns whether there is room for more. */
+static bool add_warning(struct config_parse *parse, const char *warning)
 {
-    struct config *config = parse->config;
-    size_t position = (size_t)(rule - config->rules.items);
-    const struct rule *before = rules_shadowing(&config->rules, position);
-    _cleanup_(free_cleanup) char *warning = NULL;
-    if (before) {
-        warning =
-            text_format("%s:%u: rule \"%s\" is never used: the rule in line %u matches all "
-                        "that it does; put this one before it, or take it out",
-                        parse->name, line_of(parse, rule), rule->pattern, line_of(parse, before));
-    } else if (config->entry_count > 0 && !matches_any(rule->pattern, ids, config->entry_count)) {
-        warning = text_format("%s:%u: rule \"%s\" matches no entry of this file; it counts only "
-                              "for entries that signet entry add makes",
-                              parse->name, line_of(parse, rule), rule->pattern);
+    struct text_list *warnings = &parse->config->warnings;
+    if (warnings->count < WARNINGS_MAX) {
+        text_list_add(warnings, warning);
+        return true;
     }
-    if (warning) {
-        text_list_add(&config->warnings, warning);
-    }
+    _cleanup_(free_cleanup) char *end =
+        text_format("%s: there are more warnings of this kind; only the first %d are told",
+                    parse->name, WARNINGS_MAX);
+    text_list_add(warnings, end);
+    return false;
 }
 
+static bool warn_of_shadow(struct config_parse *parse, const struct rule *rule,
+                           const struct rule *before)
+{
+    _cleanup_(free_cleanup) char *warning =
+        text_format("%s:%u: rule \"%s\" is never used: the rule in line %u matches all that it "
+                    "does; put this one before it, or take it out",
+                    parse->name, line_of(parse, rule), rule->pattern, line_of(parse, before));
+    return add_warning(parse, warning);
+}
+
+static bool warn_of_no_entry(struct config_parse *parse, const struct rule *rule)
+{
+    _cleanup_(free_cleanup) char *warning =
+        text_format("%s:%u: rule \"%s\" matches no entry of this file; it counts only for entries "
+                    "that signet entry add makes",
+                    parse->name, line_of(parse, rule), rule->pattern);
+    return add_warning(parse, warning);
+}
+
+/* Shadowed rules first: those are mistakes, while a rule without an entry may be meant so. */
 void config_warn(struct config_parse *parse)
 {
-    struct config *config = parse->config;
+    const struct config *config = parse->config;
+    const struct rules *rules = &config->rules;
     _cleanup_(free_cleanup) const char **ids = sorted_ids(config);
-    for (size_t i = 0; i < config->rules.count; i++) {
-        if (config->warnings.count == WARNINGS_MAX) {
-            _cleanup_(free_cleanup) char *end =
-                text_format("%s: there are more warnings of this kind; only the first %d are told",
-                            parse->name, WARNINGS_MAX);
-            text_list_add(&config->warnings, end);
-            return;
+    bool has_room = true;
+    for (size_t i = 0; i < rules->count && has_room; i++) {
+        const struct rule *before = rules_shadowing(rules, i);
+        has_room = !before || warn_of_shadow(parse, &rules->items[i], before);
+    }
+    for (size_t i = 0; i < rules->count && has_room && config->entry_count > 0; i++) {
+        const struct rule *rule = &rules->items[i];
+        if (!rules_shadowing(rules, i) && !matches_any(rule->pattern, ids, config->entry_count)) {
+            has_room = warn_of_no_entry(parse, rule);
         }
-        warn_of_rule(parse, &config->rules.items[i], ids);
     }
 }
 

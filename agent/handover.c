@@ -16,7 +16,7 @@
 #define STATE_NAME SERVICE_MANAGER_STORED "state"
 #define CONNECTION_NAME SERVICE_MANAGER_STORED "connection"
 
-enum { VERSION = 1, STATE_BYTES_MAX = 64 << 20 };
+enum { VERSION = 2, STATE_BYTES_MAX = 64 << 20 };
 
 /* The same for a socket in every process that has it. */
 static uint64_t cookie_of(int descriptor)
@@ -78,6 +78,7 @@ void handover_leave(struct agent *agent)
     struct error err;
     struct leaving leaving = {0};
     _cleanup_(buffer_clear) struct buffer records = {0};
+    _cleanup_(buffer_clear) struct buffer limits = {0};
     _cleanup_(buffer_clear) struct buffer state = {0};
     if (!service_manager_is_there() || !agent->tokens) {
         return;
@@ -86,6 +87,8 @@ void handover_leave(struct agent *agent)
     tokens_save(agent->tokens, leave_connection, &leaving);
     buffer_append_u8(&state, VERSION);
     append_sized(&state, buffer_bytes(&records));
+    access_save(agent->access, &limits); /* nobody uses a key any more */
+    append_sized(&state, buffer_bytes(&limits));
     buffer_append(&state, leaving.connections.data, leaving.connections.size);
     buffer_clear(&leaving.connections);
     if (leaving.failures > 0 || leave_state(buffer_bytes(&state), &err) < 0) {
@@ -148,6 +151,8 @@ static int take_state(struct agent *agent, int memory, struct error *err)
     }
     size_t size = reader_u32(&reader);
     manager_restore(agent->manager, reader_bytes(&reader, size));
+    size = reader_u32(&reader);
+    TRY(access_restore(agent->access, reader_bytes(&reader, size), err));
     TRY(take_connections(agent, &reader, &count, err));
     log_info("connections to PKCS#11 tokens of before the restart go on count=%zu", count);
     return 0;

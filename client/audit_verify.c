@@ -21,10 +21,12 @@ static void print_finding(const struct audit_finding *finding)
 {
     _cleanup_(free_cleanup) char *record =
         finding->sequence ? text_format(" record %" PRIu64, finding->sequence) : NULL;
+    /* Where no file is left there is no place either. */
+    _cleanup_(free_cleanup) char *place =
+        finding->file[0] ? text_format(" %s line %" PRIu64, finding->file, finding->line) : NULL;
     _cleanup_(free_cleanup) char *text =
-        text_format("%s: %s line %" PRIu64 "%s: %s: %s", finding->is_remark ? "remark" : "BROKEN",
-                    finding->file, finding->line, record ? record : "",
-                    audit_finding_name(finding->kind), finding->text);
+        text_format("%s:%s%s: %s: %s", finding->is_remark ? "remark" : "BROKEN", place ? place : "",
+                    record ? record : "", audit_finding_name(finding->kind), finding->text);
     text_make_printable(text);
     (void)puts(text);
 }
@@ -125,7 +127,14 @@ static int verify(const struct arguments *arguments, const struct audit_source *
     if (arguments->keys) {
         audit_reader_set_keys(reader, arguments->keys);
     }
-    return audit_verify_against(reader, known, known_count, found, report, ret_verdict, err);
+    TRY(audit_verify_against(reader, known, known_count, found, report, ret_verdict, err));
+    if (ret_verdict->records == 0 && ret_verdict->is_whole) {
+        return error_set(err, ERROR_NOT_FOUND,
+                         "verifying %s: it has no records; either it is no audit log, or all of "
+                         "them were removed",
+                         source->path);
+    }
+    return 0;
 }
 
 static int run_verify(const struct arguments *arguments, struct error *err)

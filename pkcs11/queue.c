@@ -167,14 +167,30 @@ static bool is_empty(const struct queue_round *round)
     return TAILQ_EMPTY(&round->rested) && TAILQ_EMPTY(&round->busy);
 }
 
+/* Whether jobs of this round have let enough more urgent ones pass, with this one. */
+static bool is_impatient(struct queue *queue, size_t priority)
+{
+    static const unsigned patience[KEYSTORE_PRIORITY_COUNT] = {
+        [KEYSTORE_PRIORITY_ISSUE] = QUEUE_ISSUE_PATIENCE,
+        [KEYSTORE_PRIORITY_BACKGROUND] = QUEUE_BACKGROUND_PATIENCE,
+    };
+    return queue->rounds[priority].passed++ >= patience[priority];
+}
+
 struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowest)
 {
+    struct queue_round *next = NULL;
     for (size_t i = 0; i <= lowest; i++) {
-        if (!is_empty(&queue->rounds[i])) {
-            return take_turn(queue, &queue->rounds[i]);
+        struct queue_round *round = &queue->rounds[i];
+        if (!is_empty(round) && (!next || is_impatient(queue, i))) {
+            next = round;
         }
     }
-    return NULL;
+    if (!next) {
+        return NULL;
+    }
+    next->passed = 0;
+    return take_turn(queue, next);
 }
 
 bool queue_has(const struct queue *queue, enum keystore_priority lowest)

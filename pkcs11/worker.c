@@ -52,9 +52,12 @@ int worker_command_begin(struct worker *worker, struct error *err)
     struct keystore_job *job = NULL;
     int result = 0;
     (void)pthread_mutex_lock(&keystore->lock);
-    /* A job may be many commands long; a signature waits for the one in progress only. */
-    while (worker->priority != KEYSTORE_PRIORITY_USE && !keystore->is_stopping &&
-           (job = take_job(keystore, KEYSTORE_PRIORITY_USE))) {
+    /* A job may be many commands long; a signature waits for the one in progress only. But those
+     * who sign without end must not keep it from its end. */
+    for (unsigned passed = 0;
+         worker->priority != KEYSTORE_PRIORITY_USE && !keystore->is_stopping &&
+         passed < QUEUE_ISSUE_PATIENCE && (job = take_job(keystore, KEYSTORE_PRIORITY_USE));
+         passed++) {
         (void)pthread_mutex_unlock(&keystore->lock);
         run_job(worker, job);
         (void)pthread_mutex_lock(&keystore->lock);

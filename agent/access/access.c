@@ -17,6 +17,22 @@ uint64_t access_tag(const struct svid_x509 *svid)
 
 /* What is issued. */
 
+static int say_answer(const struct entry *entry, const struct policy_answer *answer,
+                      struct error *err)
+{
+    return answer->is_allowed ? 0
+                              : error_set(err, ERROR_PERMISSION_DENIED, "%s: %s", entry->spiffe_id,
+                                          answer->reason);
+}
+
+static int may_still_issue(void *user, const struct entry *entry, struct error *err)
+{
+    const struct access *access = user;
+    struct policy_answer answer;
+    policy_decide_identity(access->config.policy, entry->spiffe_id, clock_now_s(), &answer);
+    return say_answer(entry, &answer, err);
+}
+
 static int may_issue(void *user, const struct entry *entry, struct error *err)
 {
     struct access *access = user;
@@ -30,23 +46,37 @@ static int may_issue(void *user, const struct entry *entry, struct error *err)
     if (answer.is_allowed) {
         policy_decide_svid(policy, entry->spiffe_id, &answer);
     }
-    return answer.is_allowed
-               ? 0
-               : error_set(err, ERROR_PERMISSION_DENIED, "%s: %s", entry->spiffe_id, answer.reason);
+    return say_answer(entry, &answer, err);
 }
 
 /* A record that is on its way to the disk, for which SVIDs wait. */
 struct issuance_record {
     struct audit_wait wait;
     struct access *access;
+    LIST_ENTRY(issuance_record) link;
 };
+
+static void drop_record(struct issuance_record *record)
+{
+    LIST_REMOVE(record, link);
+    free(record);
+}
 
 static void recorded(struct audit_wait *wait, const struct error *failure)
 {
     struct issuance_record *record = container_of(wait, struct issuance_record, wait);
-    (void)failure; /* whoever is offered the SVID commits again, and hears of it */
-    record->access->issuances_unrecorded--;
-    free(record);
+    /* Whoever is offered the SVID commits again, and hears of it. */
+    record->access->has_doubtful_record |= failure != NULL;
+    drop_record(record);
+}
+
+static void forget_records(struct access *access)
+{
+    for (struct issuance_record *record; (record = LIST_FIRST(&access->unrecorded)) != NULL;) {
+        audit_wait_cancel(&record->wait);
+        /* NOLINTNEXTLINE(clang-analyzer-*): it cannot know that each is taken out of the list */
+        drop_record(record);
+    }
 }
 
 static void issued(void *user, const struct svid_x509 *svid, const struct svid_x509 *replaced)
@@ -74,7 +104,7 @@ static void issued(void *user, const struct svid_x509 *svid, const struct svid_x
     if (access->config.audit) {
         struct issuance_record *record = NEW(struct issuance_record);
         *record = (struct issuance_record){.wait.done = recorded, .access = access};
-        access->issuances_unrecorded++;
+        LIST_INSERT_HEAD(&access->unrecorded, record, link);
         audit_commit(access->config.audit, &record->wait);
     }
 }
@@ -162,6 +192,17 @@ static bool has_timed_watch(const struct access *access)
     return false;
 }
 
+/* Who could not be offered anything, as it could not be recorded, is when it can. Returns whether
+ * somebody still waits for that. */
+static bool offer_uncommitted(struct access *access)
+{
+    if (access->has_uncommitted && audit_is_usable(access->config.audit)) {
+        access->has_uncommitted = false;
+        decide_all(access, INT64_MAX);
+    }
+    return access->has_uncommitted;
+}
+
 static void on_beat(uv_timer_t *timer)
 {
     struct access *access = timer->data;
@@ -170,8 +211,10 @@ static void on_beat(uv_timer_t *timer)
     access->beat_s = now_s;
     bool is_needed = expire_locks(access, now_s);
     decide_all(access, is_back ? INT64_MAX - 1 : now_s);
+    is_needed = offer_uncommitted(access) || is_needed;
     is_needed = tallies_gather(access) || is_needed;
     is_needed = denials_gather(access) || is_needed;
+    is_needed = crowds_gather(access) || is_needed;
     is_needed = subjects_sweep(access, now_s) || is_needed;
     is_needed = recheck_some(access, now_s) || is_needed;
     if (!is_needed && !has_timed_watch(access)) {
@@ -191,19 +234,37 @@ void access_beat(struct access *access)
 
 /* What others see. */
 
-size_t access_holders(struct access *access, const char *spiffe_id)
+void access_each_held(struct access *access, void (*each)(void *user, const char *spiffe_id),
+                      void *user)
 {
-    size_t count = 0;
     struct subject *subject;
     struct subject *next;
     HASH_ITER (hh, access->subjects.by_process, subject, next) {
         const struct holding *holding;
         LIST_FOREACH (holding, &subject->holdings, link) {
-            count += holding->is_held && !TAILQ_EMPTY(&subject->watches) &&
-                     strcmp(holding->spiffe_id, spiffe_id) == 0;
+            if (holding->is_held && !TAILQ_EMPTY(&subject->watches)) {
+                each(user, holding->spiffe_id);
+            }
         }
     }
-    return count;
+}
+
+struct holders {
+    const char *spiffe_id;
+    size_t count;
+};
+
+static void count_holder(void *user, const char *spiffe_id)
+{
+    struct holders *holders = user;
+    holders->count += strcmp(spiffe_id, holders->spiffe_id) == 0;
+}
+
+size_t access_holders(struct access *access, const char *spiffe_id)
+{
+    struct holders holders = {.spiffe_id = spiffe_id};
+    access_each_held(access, count_holder, &holders);
+    return holders.count;
 }
 
 void access_status(struct access *access, struct access_status *ret_status)
@@ -235,6 +296,7 @@ int access_new(uv_loop_t *loop, const struct access_config *config, struct acces
     TAILQ_INIT(&access->watches);
     TAILQ_INIT(&access->tallies);
     TAILQ_INIT(&access->denials);
+    LIST_INIT(&access->unrecorded);
     int result = uv_poll_init(loop, &access->mailbox_poll, mailbox_descriptor(mailbox));
     if (result < 0) {
         mailbox_free(mailbox);
@@ -245,7 +307,7 @@ int access_new(uv_loop_t *loop, const struct access_config *config, struct acces
     access->mailbox_poll.data = access->beat.data = access;
     (void)uv_poll_start(&access->mailbox_poll, UV_READABLE, on_mail);
     (void)uv_timer_init(loop, &access->beat);
-    const struct manager_watcher watcher = {access, may_issue, issued, entry_set};
+    const struct manager_watcher watcher = {access, may_issue, issued, entry_set, may_still_issue};
     manager_set_watcher(config->manager, &watcher);
     access_beat(access);
     *ret_access = access;
@@ -270,12 +332,16 @@ void access_stop(struct access *access, void (*stopped)(void *user), void *user)
     access->stopped = stopped;
     access->stopped_user = user;
     manager_set_watcher(access->config.manager, NULL);
-    /* The token's thread has ended: this is the last of its mail. */
+    forget_records(access);
+    /* The token's thread has ended: this is the last of its mail, and what its late questions come
+     * to, as nobody answers them any more. */
+    mailbox_deliver(access->mailbox);
     mailbox_deliver(access->mailbox);
     (void)tallies_gather(access);
     while (tallies_gather(access)) {
     }
     (void)denials_gather(access);
+    crowds_clear(access);
     subjects_clear(access);
     mailbox_deliver(access->mailbox);
     access->open_handles = 2;

@@ -88,8 +88,16 @@ struct access_effect {
 };
 void access_policy_changed(struct access *access, struct access_effect *ret_effect);
 
+/* What limits have counted of processes that may go on, for the process of the agent that comes
+ * next; appended. restore is for a new access, before anybody is served; DataLoss: not all of it. */
+void access_save(struct access *access, struct buffer *ret_state);
+int access_restore(struct access *access, struct bytes state, struct error *err);
+
 /* Processes that hold the identity now. */
 size_t access_holders(struct access *access, const char *spiffe_id);
+/* The same for all identities: called once for each process and identity that it holds. */
+void access_each_held(struct access *access, void (*each)(void *user, const char *spiffe_id),
+                      void *user);
 
 struct access_status {
     size_t processes, watches;

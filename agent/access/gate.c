@@ -1,5 +1,7 @@
 /* The guard of a process's token: decides on each use of a key from what the loop published,
  * without waiting. Made on the loop; asked on the token's thread. */
+#include <string.h>
+
 #include "agent/access/record.h"
 #include "agent/access/state.h"
 #include "agent/svid/svid.h"
@@ -28,6 +30,11 @@ struct gate {
     struct peer *peer;     /* a reference */
     struct file_identity program;
     bool is_program_known;
+    struct subject *subject; /* a reference; loop thread */
+    /* Uses of keys that were withdrawn, the last of them of that key; on their way to the loop. */
+    atomic_uint refusals;
+    _Atomic CK_OBJECT_HANDLE refused_key;
+    struct mailbox_message refusal;
     size_t count;
     struct terms *terms;
     struct mailbox_message last; /* brings the gate to the loop, to be freed there */
@@ -47,10 +54,10 @@ static struct gate *gate_of(struct token_guard *guard)
     return container_of(guard, struct gate, guard);
 }
 
-static struct terms *find_terms(struct gate *gate, const void *tag)
+static struct terms *find_terms(struct gate *gate, uint64_t tag)
 {
     for (size_t i = 0; i < gate->count; i++) {
-        if (gate->terms[i].tag == (uint64_t)(uintptr_t)tag) {
+        if (gate->terms[i].tag == tag) {
             return &gate->terms[i];
         }
     }
@@ -62,20 +69,53 @@ static void give_back_use(const struct terms *terms)
     (void)atomic_fetch_sub(&terms->tally->holding->uses, 1);
 }
 
+/* Deciding. */
+
+static bool is_same_process(const struct gate *gate)
+{
+    return peer_runs(gate->peer, gate->is_program_known ? &gate->program : NULL);
+}
+
+static CK_RV deny(const struct terms *terms, enum tally_kind kind, CK_RV rv)
+{
+    tally_count(terms->tally, kind);
+    return rv;
+}
+
+/* What may be otherwise at any moment, without limits that are used up. */
+static CK_RV admit_now(const struct gate *gate, const struct terms *terms)
+{
+    const struct audit *audit = gate->access->config.audit;
+    if (audit && !audit_is_usable(audit)) {
+        return deny(terms, TALLY_DENIED_NODE, CKR_DEVICE_ERROR);
+    }
+    if (!is_same_process(gate)) {
+        return deny(terms, TALLY_DENIED_PROCESS, CKR_KEY_FUNCTION_NOT_PERMITTED);
+    }
+    if (terms->until_s != INT64_MAX && clock_now_s() >= terms->until_s) {
+        return deny(terms, TALLY_DENIED_TIME, CKR_KEY_FUNCTION_NOT_PERMITTED);
+    }
+    return CKR_OK;
+}
+
 /* The outside policy. */
 
 static void late_answered(struct outside_wait *wait, bool is_allowed, const char *reason,
                           uint64_t until_ms)
 {
     struct late_use *late = container_of(wait, struct late_use, wait);
+    CK_RV rv;
     (void)reason; /* in the log of the outside policy's own decisions */
     if (is_allowed) {
         atomic_store(&late->terms->outside_until_ms, until_ms);
+        rv = admit_now(late->gate, late->terms); /* again: the answer took a while */
     } else {
-        give_back_use(late->terms);
-        tally_count(late->terms->tally, TALLY_DENIED_OUTSIDE);
+        rv = deny(late->terms, TALLY_DENIED_OUTSIDE, CKR_KEY_FUNCTION_NOT_PERMITTED);
     }
-    token_question_answer(late->question, is_allowed ? CKR_OK : CKR_KEY_FUNCTION_NOT_PERMITTED);
+    if (rv != CKR_OK) {
+        give_back_use(late->terms);
+    }
+    token_question_answer(late->question, rv);
     token_guard_unref(&late->gate->guard);
     free(late);
 }
@@ -111,12 +151,7 @@ static void be_late(struct gate *gate, struct terms *terms, struct token_questio
     mailbox_post(gate->access->mailbox, &late->message);
 }
 
-/* Deciding. */
-
-static bool is_same_process(const struct gate *gate)
-{
-    return peer_runs(gate->peer, gate->is_program_known ? &gate->program : NULL);
-}
+/* Asking. */
 
 /* Counts the use, unless it is one too many. */
 static bool take_use(const struct terms *terms)
@@ -129,13 +164,7 @@ static bool take_use(const struct terms *terms)
     return false;
 }
 
-static CK_RV deny(const struct terms *terms, enum tally_kind kind, CK_RV rv)
-{
-    tally_count(terms->tally, kind);
-    return rv;
-}
-
-static CK_RV admit(struct token_guard *guard, const void *tag, struct token_question *question,
+static CK_RV admit(struct token_guard *guard, uint64_t tag, struct token_question *question,
                    bool *ret_is_late)
 {
     struct gate *gate = gate_of(guard);
@@ -144,14 +173,9 @@ static CK_RV admit(struct token_guard *guard, const void *tag, struct token_ques
     if (!terms) {
         return CKR_KEY_FUNCTION_NOT_PERMITTED;
     }
-    if (config->audit && !audit_is_usable(config->audit)) {
-        return deny(terms, TALLY_DENIED_NODE, CKR_DEVICE_ERROR);
-    }
-    if (!is_same_process(gate)) {
-        return deny(terms, TALLY_DENIED_PROCESS, CKR_KEY_FUNCTION_NOT_PERMITTED);
-    }
-    if (terms->until_s != INT64_MAX && clock_now_s() >= terms->until_s) {
-        return deny(terms, TALLY_DENIED_TIME, CKR_KEY_FUNCTION_NOT_PERMITTED);
+    CK_RV rv = admit_now(gate, terms);
+    if (rv != CKR_OK) {
+        return rv;
     }
     if (!meter_take(&terms->meters->signs, meter_now_ns(), terms->sign_rate, NS_PER_S,
                     terms->sign_burst, NULL)) {
@@ -167,13 +191,51 @@ static CK_RV admit(struct token_guard *guard, const void *tag, struct token_ques
     return CKR_OK;
 }
 
-static void used(struct token_guard *guard, const void *tag, CK_RV rv)
+static void used(struct token_guard *guard, uint64_t tag, CK_RV rv)
 {
     const struct terms *terms = find_terms(gate_of(guard), tag);
     /* Whoever closed the session, or lost the key, was told so otherwise. */
     bool is_withdrawn = rv == CKR_SESSION_CLOSED || rv == CKR_KEY_FUNCTION_NOT_PERMITTED;
     if (terms && !is_withdrawn) {
         tally_count(terms->tally, rv == CKR_OK ? TALLY_USED : TALLY_FAILED);
+    }
+}
+
+static void record_refusal(struct subject *subject, const struct holding *holding, unsigned count)
+{
+    struct policy_answer answer;
+    const struct policy_holder holder = {&subject->process, holding->first_use_s};
+    policy_decide_holder(subject->access->config.policy, holding->spiffe_id, &holder, clock_now_s(),
+                         &answer);
+    denial_note_many(subject, holding->spiffe_id, "sign",
+                     answer.is_allowed ? AUDIT_DECIDER_ENTRY : answer.decider,
+                     !answer.is_allowed && answer.decider_id[0] ? answer.decider_id : NULL,
+                     answer.is_allowed ? "the key was withdrawn from it" : answer.reason, count);
+}
+
+/* A process goes on with a key that it has lost. */
+static void record_refusals(struct mailbox_message *message)
+{
+    struct gate *gate = container_of(message, struct gate, refusal);
+    CK_OBJECT_HANDLE key = atomic_load(&gate->refused_key);
+    unsigned count = atomic_exchange(&gate->refusals, 0);
+    const struct tally *tally;
+    LIST_FOREACH (tally, &gate->subject->tallies, of_subject) {
+        if (tally->handle == key) {
+            record_refusal(gate->subject, tally->holding, count);
+            break;
+        }
+    }
+    token_guard_unref(&gate->guard);
+}
+
+static void refused(struct token_guard *guard, CK_OBJECT_HANDLE key)
+{
+    struct gate *gate = gate_of(guard);
+    atomic_store(&gate->refused_key, key);
+    if (atomic_fetch_add(&gate->refusals, 1) == 0) {
+        (void)token_guard_ref(guard);
+        mailbox_post(gate->access->mailbox, &gate->refusal);
     }
 }
 
@@ -199,10 +261,14 @@ static void record_trespass(struct mailbox_message *message)
         text_format("it wrote into the PKCS#11 connection of pid %d, which is not its own",
                     (int)gate->peer->pid);
     for (size_t i = 0; i < gate->count; i++) {
+        const char *spiffe_id = gate->terms[i].entry->spiffe_id;
+        if (i > 0 && strcmp(spiffe_id, gate->terms[i - 1].entry->spiffe_id) == 0) {
+            continue; /* another generation of its key */
+        }
         const struct audit_event event = {
             .action = AUDIT_DENIED,
             .is_failure = true,
-            .spiffe_id = gate->terms[i].entry->spiffe_id,
+            .spiffe_id = spiffe_id,
             .process = &process,
             .asked = "PKCS#11",
             .decider = AUDIT_DECIDER_PROCESS,
@@ -236,6 +302,7 @@ static void free_gate(struct mailbox_message *message)
         entry_unref(gate->terms[i].entry);
     }
     peer_unref(gate->peer);
+    subject_unref(gate->subject);
     free(gate->terms);
     free(gate);
 }
@@ -247,8 +314,11 @@ static void leave_to_loop(struct token_guard *guard)
     mailbox_post(gate->access->mailbox, &gate->last);
 }
 
-static const struct token_guard_operations operations = {
-    .admit = admit, .used = used, .free = leave_to_loop, .trespassed = trespassed};
+static const struct token_guard_operations operations = {.admit = admit,
+                                                         .used = used,
+                                                         .free = leave_to_loop,
+                                                         .refused = refused,
+                                                         .trespassed = trespassed};
 
 static void add_terms(struct gate *gate, const struct access_watch *watch,
                       const struct svid_x509 *svid, const struct policy_answer *answer)
@@ -262,6 +332,7 @@ static void add_terms(struct gate *gate, const struct access_watch *watch,
         .entry = entry_ref(svid->entry),
         .until_s = answer->until_s,
     };
+    tally_set_rule(terms->tally, rule ? rule->pattern : NULL);
     if (rule) {
         terms->sign_rate = rule->sign_rate;
         terms->sign_burst = rule->sign_burst ? rule->sign_burst : rule->sign_rate;
@@ -300,6 +371,8 @@ struct token_guard *gate_new(const struct access_watch *watch, const struct iden
         .guard.operations = &operations,
         .access = watch->access,
         .peer = peer_ref(subject->peer),
+        .subject = subject_ref(subject),
+        .refusal.deliver = record_refusals,
         .program = subject->program,
         .is_program_known = subject->is_program_known,
         .last.deliver = free_gate,

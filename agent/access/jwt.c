@@ -18,7 +18,7 @@ struct choice {
     struct jwt_fetch *fetch;
     struct entry *entry;
     uint32_t ttl_limit_s;
-    bool is_allowed;
+    bool is_allowed, is_given; /* is_given: an entry still gives it */
     struct outside_wait wait;
 };
 
@@ -90,6 +90,15 @@ static bool is_known_token(struct holding *holding, const char *token)
     return false;
 }
 
+/* Their records may be lost: they are recorded anew where they are asked for again. */
+static void forget_tokens(const struct jwt_fetch *fetch)
+{
+    for (size_t i = 0; i < fetch->svid_count; i++) {
+        struct holding *holding = subject_holding(fetch->subject, fetch->svids[i].spiffe_id);
+        memset(holding->tokens, 0, sizeof(holding->tokens));
+    }
+}
+
 static const char *entry_id_of(const struct jwt_fetch *fetch, const char *spiffe_id)
 {
     for (size_t i = 0; i < fetch->choice_count; i++) {
@@ -130,9 +139,117 @@ static void record_token(struct jwt_fetch *fetch, const struct jwt_svid *svid)
     jwt_clear(&jwt);
 }
 
+/* Deciding. */
+
+static void refuse(struct jwt_fetch *fetch, const char *spiffe_id, enum audit_decider decider,
+                   const char *decider_id, const char *reason)
+{
+    denial_note(fetch->subject, spiffe_id, asked, decider, decider_id, reason);
+    if (!fetch->is_denied) {
+        fetch->is_denied = true;
+        (void)error_set(&fetch->denied, ERROR_PERMISSION_DENIED, "%s: %s", spiffe_id, reason);
+    }
+}
+
+static void note_denied(struct choice *choice, enum audit_decider decider, const char *decider_id,
+                        const char *reason)
+{
+    choice->is_allowed = false;
+    refuse(choice->fetch, choice->entry->spiffe_id, decider, decider_id, reason);
+}
+
+static void note_answer(struct choice *choice, const struct policy_answer *answer)
+{
+    note_denied(choice, answer->decider, answer->decider_id[0] ? answer->decider_id : NULL,
+                answer->reason);
+}
+
+static void decide_holder(const struct choice *choice, struct policy_answer *ret_answer)
+{
+    const struct jwt_fetch *fetch = choice->fetch;
+    const char *spiffe_id = choice->entry->spiffe_id;
+    struct holding *holding = subject_holding(fetch->subject, spiffe_id);
+    const struct policy_holder holder = {&fetch->subject->process, holding->first_use_s};
+    policy_decide_holder(fetch->access->config.policy, spiffe_id, &holder, clock_now_s(),
+                         ret_answer);
+    const struct rule *rule = ret_answer->rule;
+    holding->has_limits = rule && (rule->max_uses || rule->first_use_within_s);
+}
+
+/* An entry may come to mean another identity. */
+static bool is_choice(const struct choice *choice, const struct entry *entry)
+{
+    return strcmp(choice->entry->id, entry->id) == 0 &&
+           strcmp(choice->entry->spiffe_id, entry->spiffe_id) == 0;
+}
+
+/* Giving out. */
+
+/* Ends the fetch where it is another program's by now. */
+static bool is_same_process(struct jwt_fetch *fetch)
+{
+    static const char reason[] = "the process runs another program than when it connected";
+    struct error error;
+    if (subject_is_same(fetch->subject)) {
+        return true;
+    }
+    (void)error_set(&error, ERROR_UNAVAILABLE, "%s; it has to connect again", reason);
+    if (peer_is_alive(fetch->subject->peer)) {
+        denial_note(fetch->subject, fetch->spiffe_id, asked, AUDIT_DECIDER_PROCESS, NULL, reason);
+    }
+    watches_end(fetch->subject, reason);
+    end(fetch, &error);
+    return false;
+}
+
+static void note_given(void *user, struct entry *entry)
+{
+    struct jwt_fetch *fetch = user;
+    for (size_t i = 0; i < fetch->choice_count; i++) {
+        struct choice *choice = &fetch->choices[i];
+        choice->is_given = choice->is_given || is_choice(choice, entry);
+    }
+}
+
+/* Locks, rules and entries may have changed while the tokens were made. */
+static void decide_again(struct jwt_fetch *fetch)
+{
+    struct access *access = fetch->access;
+    manager_each_match(access->config.manager, &fetch->subject->selectors, note_given, fetch);
+    for (size_t i = 0; i < fetch->choice_count; i++) {
+        struct choice *choice = &fetch->choices[i];
+        struct policy_answer answer;
+        if (!choice->is_allowed) {
+            continue;
+        }
+        decide_holder(choice, &answer);
+        if (!choice->is_given) {
+            note_denied(choice, AUDIT_DECIDER_ENTRY, NULL, "no entry gives it any more");
+        } else if (!answer.is_allowed) {
+            note_answer(choice, &answer);
+        }
+    }
+}
+
+static void give_out(struct jwt_fetch *fetch)
+{
+    if (!is_same_process(fetch)) {
+        return;
+    }
+    fetch->is_denied = false;
+    decide_again(fetch);
+    end(fetch, fetch->is_denied ? &fetch->denied : NULL);
+}
+
 static void committed(struct audit_wait *wait, const struct error *failure)
 {
-    end(container_of(wait, struct jwt_fetch, commit), failure);
+    struct jwt_fetch *fetch = container_of(wait, struct jwt_fetch, commit);
+    if (failure) {
+        forget_tokens(fetch);
+        end(fetch, failure);
+    } else {
+        give_out(fetch);
+    }
 }
 
 static void fetched(void *user, const struct jwt_svid *svids, size_t count,
@@ -159,35 +276,18 @@ static void fetched(void *user, const struct jwt_svid *svids, size_t count,
         fetch->commit = (struct audit_wait){.done = committed};
         audit_commit(audit, &fetch->commit);
     } else {
-        end(fetch, NULL);
+        give_out(fetch);
     }
 }
 
-/* Deciding. */
-
-static void refuse(struct jwt_fetch *fetch, const char *spiffe_id, enum audit_decider decider,
-                   const char *decider_id, const char *reason)
-{
-    denial_note(fetch->subject, spiffe_id, asked, decider, decider_id, reason);
-    if (!fetch->is_denied) {
-        fetch->is_denied = true;
-        (void)error_set(&fetch->denied, ERROR_PERMISSION_DENIED, "%s: %s", spiffe_id, reason);
-    }
-}
-
-static void note_denied(struct choice *choice, enum audit_decider decider, const char *decider_id,
-                        const char *reason)
-{
-    choice->is_allowed = false;
-    refuse(choice->fetch, choice->entry->spiffe_id, decider, decider_id, reason);
-}
+/* Choosing. */
 
 static bool choose(void *user, const struct entry *entry, uint32_t *ret_ttl_limit_s)
 {
     const struct jwt_fetch *fetch = user;
     for (size_t i = 0; i < fetch->choice_count; i++) {
         const struct choice *choice = &fetch->choices[i];
-        if (choice->is_allowed && strcmp(choice->entry->id, entry->id) == 0) {
+        if (choice->is_allowed && is_choice(choice, entry)) {
             *ret_ttl_limit_s = choice->ttl_limit_s;
             return true;
         }
@@ -251,18 +351,14 @@ static void decide(struct choice *choice)
     struct access_config *config = &fetch->access->config;
     const char *spiffe_id = choice->entry->spiffe_id;
     struct policy_answer answer;
-    struct holding *holding = subject_holding(fetch->subject, spiffe_id);
-    const struct policy_holder holder = {&fetch->subject->process, holding->first_use_s};
-    policy_decide_holder(config->policy, spiffe_id, &holder, clock_now_s(), &answer);
-    holding->has_limits = answer.rule && (answer.rule->max_uses || answer.rule->first_use_within_s);
+    decide_holder(choice, &answer);
     if (answer.is_allowed) {
         policy_decide_jwt(config->policy, spiffe_id, &fetch->audience, &choice->ttl_limit_s,
                           &answer);
     }
     choice->is_allowed = answer.is_allowed;
     if (!answer.is_allowed) {
-        note_denied(choice, answer.decider, answer.decider_id[0] ? answer.decider_id : NULL,
-                    answer.reason);
+        note_answer(choice, &answer);
     } else if (config->outside) {
         ask_outside(choice, answer.rule);
     }
@@ -298,6 +394,9 @@ static void attested(void *user, const struct text_list *selectors, const struct
         (void)error_prepend(&error, "workload attestation failed");
         denial_note(fetch->subject, NULL, asked, AUDIT_DECIDER_PROCESS, NULL, error.text);
         end(fetch, &error);
+        return;
+    }
+    if (!is_same_process(fetch)) {
         return;
     }
     if (subject_set_selectors(fetch->subject, selectors)) {

@@ -145,12 +145,17 @@ static struct denial *find_denial(const struct subject *subject, const char *spi
     return NULL;
 }
 
-void denial_note(struct subject *subject, const char *spiffe_id, const char *asked,
-                 enum audit_decider decider, const char *decider_id, const char *reason)
+void denial_note_many(struct subject *subject, const char *spiffe_id, const char *asked,
+                      enum audit_decider decider, const char *decider_id, const char *reason,
+                      uint64_t count)
 {
     struct denial *denial = find_denial(subject, spiffe_id, asked, decider);
     if (denial) {
-        denial->count++;
+        denial->count += count;
+        return;
+    }
+    bool is_nobody = decider == AUDIT_DECIDER_ENTRY && LIST_EMPTY(&subject->holdings);
+    if (is_nobody && crowd_hides(subject->access, subject->key.uid, asked)) {
         return;
     }
     denial = NEW(struct denial);
@@ -166,8 +171,14 @@ void denial_note(struct subject *subject, const char *spiffe_id, const char *ask
     subject->denial_count++;
     LIST_INSERT_HEAD(&subject->denials, denial, of_subject);
     TAILQ_INSERT_TAIL(&subject->access->denials, denial, gather);
-    write_denial(denial, 1, 0);
+    write_denial(denial, count, 0);
     access_beat(subject->access);
+}
+
+void denial_note(struct subject *subject, const char *spiffe_id, const char *asked,
+                 enum audit_decider decider, const char *decider_id, const char *reason)
+{
+    denial_note_many(subject, spiffe_id, asked, decider, decider_id, reason, 1);
 }
 
 bool denials_gather(struct access *access)

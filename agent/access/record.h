@@ -11,9 +11,21 @@ void record_fingerprint(const struct svid_x509 *svid, char ret_hex[65]);
 
 /* A process was refused. The first of a kind (identity, what was asked, who decided) is recorded at
  * once, repetitions each second. spiffe_id, decider_id: NULL: none. asked is static. */
+void denial_note_many(struct subject *subject, const char *spiffe_id, const char *asked,
+                      enum audit_decider decider, const char *decider_id, const char *reason,
+                      uint64_t count);
+/* One of them. */
 void denial_note(struct subject *subject, const char *spiffe_id, const char *asked,
                  enum audit_decider decider, const char *decider_id, const char *reason);
 /* Records what has been gathered of the subject. */
 void denials_forget(struct subject *subject);
 /* At each beat. Returns whether any is left. */
 bool denials_gather(struct access *access);
+
+/* crowd.c: whether one more refusal of a process that no entry applies to is not recorded by
+ * itself, as its uid has had too many; it is counted then. */
+bool crowd_hides(struct access *access, uint32_t uid, const char *asked);
+/* As denials_gather. */
+bool crowds_gather(struct access *access);
+/* Records what has been counted, and forgets it. */
+void crowds_clear(struct access *access);

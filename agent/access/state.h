@@ -18,8 +18,12 @@ struct access {
     struct access_watch_list watches;
     struct tally_list tallies; /* whose counts are gathered */
     struct denial_list denials;
+    struct crowd *crowds; /* by uid */
     bool has_lock_ended;
-    size_t issuances_unrecorded; /* on their way to the disk */
+    LIST_HEAD(, issuance_record) unrecorded; /* issuances on their way to the disk */
+    /* A record of one was not known to be on the disk when somebody stopped waiting for it. */
+    bool has_doubtful_record;
+    bool has_uncommitted; /* a watch was told that what it may have cannot be recorded */
     struct access_status status;
     /* While a change takes effect: what was lost by it. */
     struct access_effect *effect;
@@ -34,13 +38,6 @@ enum {
 
 /* access.c: the beat starts, and goes on as long as anything needs it. */
 void access_beat(struct access *access);
-
-/* Why an identity is not offered. */
-struct refusal {
-    enum audit_decider decider;
-    char decider_id[256]; /* empty: none */
-    struct error error;
-};
 
 /* watch.c */
 
@@ -88,8 +85,11 @@ void watches_end(struct subject *subject, const char *reason);
 void watch_decide(struct access_watch *watch);
 /* Whatever is under way decides about something older. */
 void watch_forget(struct access_watch *watch);
-/* Nothing is there, for now, or (is_over) for good. */
-void watch_offer_failure(struct access_watch *watch, const struct error *failure, bool is_over);
+/* Nothing is there, for now, or (is_over) for good. decider: of what is lost by it. */
+void watch_offer_failure(struct access_watch *watch, const struct error *failure, bool is_over,
+                         enum audit_decider decider);
+/* Nothing is issued, as something denies it: the records tell what. */
+void watch_note_unissued(struct access_watch *watch, const struct error *failure);
 
 static inline void watch_drop_set(struct identity_set **set)
 {

@@ -266,6 +266,7 @@ void holding_unref(struct holding *holding)
 {
     if (atomic_fetch_sub(&holding->references, 1) == 1) {
         free(holding->spiffe_id);
+        free(holding->refusal);
         free(holding);
     }
 }

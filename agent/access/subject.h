@@ -19,14 +19,22 @@ TAILQ_HEAD(access_watch_list, access_watch);
 
 enum { HOLDING_TOKENS = 8 };
 
+/* Why an identity is not offered. */
+struct refusal {
+    enum audit_decider decider;
+    char decider_id[256]; /* empty: none */
+    struct error error;
+};
+
 /* An identity in the hands of a process. Also gates on the token's thread refer to it. */
 struct holding {
     atomic_size_t references;
     atomic_uint_fast64_t uses;
     char *spiffe_id;
-    int64_t first_use_s; /* when the process was first given it; 0: never */
-    bool is_held;        /* as recorded */
-    bool has_limits;     /* that count over the life of the process: it is remembered as long */
+    int64_t first_use_s;     /* when the process was first given it; 0: never */
+    bool is_held;            /* as recorded */
+    struct refusal *refusal; /* why it is about to be lost; NULL: it is not, or no entry gives it */
+    bool has_limits;         /* that count over the life of the process: it is remembered as long */
     /* Of JWT-SVIDs recorded as given to it, the newest first, by hash. */
     uint64_t tokens[HOLDING_TOKENS];
     LIST_ENTRY(holding) link;

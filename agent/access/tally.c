@@ -1,6 +1,6 @@
 #include "agent/access/tally.h"
 
-#include <openssl/evp.h>
+#include <string.h>
 
 #include "agent/access/record.h"
 #include "agent/access/state.h"
@@ -44,8 +44,24 @@ void tally_unref(struct tally *tally)
         holding_unref(tally->holding);
         free(tally->serial);
         free(tally->entry_id);
+        free(tally->rule);
         free(tally);
     }
+}
+
+void tally_set_rule(struct tally *tally, const char *pattern)
+{
+    if (!tally->rule || !pattern || strcmp(tally->rule, pattern) != 0) {
+        free(tally->rule);
+        tally->rule = memory_copy_text(pattern);
+    }
+}
+
+static const char *decider_id_of(const struct tally *tally, enum audit_decider decider)
+{
+    return decider == AUDIT_DECIDER_ENTRY  ? tally->entry_id
+           : decider == AUDIT_DECIDER_RULE ? tally->rule
+                                           : NULL;
 }
 
 /* since_ms: when the first of them was. */
@@ -67,7 +83,7 @@ static void record_kind(const struct tally *tally, enum tally_kind kind, uint64_
         .process = tally->subject ? &tally->subject->process : NULL,
         .asked = kinds[kind].asked ? kinds[kind].asked : tally->asked,
         .decider = kinds[kind].decider,
-        .decider_id = kinds[kind].decider == AUDIT_DECIDER_ENTRY ? tally->entry_id : NULL,
+        .decider_id = decider_id_of(tally, kinds[kind].decider),
         .reason = kinds[kind].reason,
         .credential = &credential,
         .count = count,
@@ -216,6 +232,7 @@ struct tally *tally_get(struct subject *subject, const struct svid_x509 *svid)
     tally->subject = subject;
     tally->holding = holding_ref(subject_holding(subject, svid->entry->spiffe_id));
     tally->tag = tag;
+    tally->handle = token_private_key_handle(svid->key_id);
     tally->gathered_since_ms = record_now_ms();
     describe(tally, svid);
     LIST_INSERT_HEAD(&subject->tallies, tally, of_subject);

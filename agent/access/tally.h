@@ -36,9 +36,11 @@ struct tally {
     struct subject *subject; /* NULL: forgotten already */
     struct holding *holding;
     uint64_t tag;
+    CK_OBJECT_HANDLE handle; /* of the key on the token */
     char key_id[2 * KEY_ID_BYTES + 1];
     char fingerprint[65]; /* of the leaf */
     char *serial, *entry_id;
+    char *rule;        /* the pattern of the one whose limits count; NULL: none */
     const char *asked; /* for what it was handed out; static */
     enum key_protection protection;
     int64_t expires_at_s, gathered_since_ms;
@@ -53,6 +55,8 @@ struct tally *tally_get(struct subject *subject, const struct svid_x509 *svid);
 struct tally *tally_ref(struct tally *tally);
 /* Every thread. */
 void tally_unref(struct tally *tally);
+/* Whose limits count from now on; NULL: no rule's. */
+void tally_set_rule(struct tally *tally, const char *pattern);
 /* Every thread: one more. */
 void tally_count(struct tally *tally, enum tally_kind kind);
 /* The SVID was handed out; on the loop: the first is in the records at the return. */

@@ -101,12 +101,18 @@ static struct counted *add_row(struct usage *usage, const struct usage_record *r
     return row;
 }
 
+static struct counted *find_row(const struct usage *usage, const char *spiffe_id)
+{
+    struct counted *row = NULL;
+    HASH_FIND_STR(usage->rows, spiffe_id, row);
+    return row;
+}
+
 /* The row of the ID, marked to be saved; made where there is none. NULL: there is no room. */
 static struct usage_row *touch(struct usage *usage, const char *spiffe_id,
                                struct counted **ret_counted)
 {
-    struct counted *row = NULL;
-    HASH_FIND_STR(usage->rows, spiffe_id, row);
+    struct counted *row = find_row(usage, spiffe_id);
     if (!row && has_room(usage)) {
         int64_t now_s = clock_now_s();
         row = add_row(usage, &(struct usage_record){.spiffe_id = memory_copy_text(spiffe_id),
@@ -242,10 +248,11 @@ void usage_fetched(struct usage *usage, const char *spiffe_id, int64_t now_s)
 
 void usage_denied(struct usage *usage, const char *spiffe_id, uint64_t count, int64_t now_s)
 {
-    struct usage_row *row = touch(usage, spiffe_id, NULL);
-    if (row && count > 0) {
-        row->denied += count;
-        row->last_denied_s = now_s;
+    struct counted *known = find_row(usage, spiffe_id);
+    if (known && count > 0) {
+        known->record.row.denied += count;
+        known->record.row.last_denied_s = now_s;
+        usage_mark(usage, known);
     }
 }
 

@@ -32,6 +32,8 @@ void usage_issued(struct usage *usage, const char *spiffe_id, int64_t now_s);
 void usage_used(struct usage *usage, const char *spiffe_id, uint64_t count, int64_t now_s);
 /* SVIDs handed out. */
 void usage_fetched(struct usage *usage, const char *spiffe_id, int64_t now_s);
+/* Only where somebody has counted the identity before: who is refused may have asked for anything.
+ */
 void usage_denied(struct usage *usage, const char *spiffe_id, uint64_t count, int64_t now_s);
 /* In order of SPIFFE ID, as of now_s. Of identities without an entry rows are kept for a year. */
 void usage_each(struct usage *usage, int64_t now_s,

@@ -22,6 +22,14 @@ void watch_left(struct access_watch *watch)
     }
 }
 
+static void unqueue(struct access_watch *watch)
+{
+    if (watch->queue) {
+        TAILQ_REMOVE(watch->queue, watch, queued);
+        watch->queue = NULL;
+    }
+}
+
 void watch_enqueue(struct access_watch *watch, struct access_watch_list *queue)
 {
     if (!watch->queue) {
@@ -55,9 +63,12 @@ static void identities_changed(void *user, struct identity_set *set, const struc
         /* Somebody else holds the connection now, such as a child of the process. */
         struct error error;
         (void)error_set(&error, ERROR_UNAVAILABLE, "the process that connected has ended");
-        watch_offer_failure(watch, &error, true);
+        watch_offer_failure(watch, &error, true, AUDIT_DECIDER_PROCESS);
     } else if (failure) {
-        watch_offer_failure(watch, failure, false);
+        if (failure->code == ERROR_PERMISSION_DENIED) {
+            watch_note_unissued(watch, failure);
+        }
+        watch_offer_failure(watch, failure, false, AUDIT_DECIDER_NODE);
     } else {
         watch->set = identity_set_ref(set);
         watch_decide(watch);
@@ -102,20 +113,22 @@ void watches_end(struct subject *subject, const char *reason)
         return;
     }
     subject->is_over = true;
-    subject->access->status.changed_processes++;
+    if (peer_is_alive(subject->peer)) {
+        subject->access->status.changed_processes++;
+        denial_note(subject, NULL, "hold", AUDIT_DECIDER_PROCESS, NULL, reason);
+    } else { /* as processes do; a child of it may hold the connection */
+        reason = "the process that connected has ended";
+    }
     (void)error_set(&failure, ERROR_UNAVAILABLE, "%s; it has to connect again", reason);
-    denial_note(subject, NULL, "hold", AUDIT_DECIDER_PROCESS, NULL, reason);
     subject_ref(subject);
     TAILQ_FOREACH (watch, &subject->watches, of_subject) {
+        unqueue(watch); /* whatever else was to happen to it */
         watch_enqueue(watch, &queue);
     }
     while ((watch = watch_dequeue(&queue)) != NULL) {
         watch_enter(watch);
         watch_forget(watch);
-        free(watch->refusal);
-        watch->refusal = NEW(struct refusal);
-        watch->refusal->decider = AUDIT_DECIDER_PROCESS;
-        watch_offer_failure(watch, &failure, true);
+        watch_offer_failure(watch, &failure, true, AUDIT_DECIDER_PROCESS);
         watch_left(watch);
     }
     subject_unref(subject);
@@ -134,7 +147,7 @@ static void attested(void *user, const struct text_list *selectors, const struct
         error = *failure;
         (void)error_prepend(&error, "workload attestation failed");
         denial_note(watch->subject, NULL, watch->asked, AUDIT_DECIDER_PROCESS, NULL, error.text);
-        watch_offer_failure(watch, &error, true);
+        watch_offer_failure(watch, &error, true, AUDIT_DECIDER_PROCESS);
     } else if (!subject_is_same(watch->subject)) {
         watches_end(watch->subject, "the process runs another program than when it connected");
     } else {
@@ -188,10 +201,7 @@ void access_watch_free(struct access_watch *watch)
     }
     watch_enter(watch);
     watch->is_freed = true;
-    if (watch->queue) {
-        TAILQ_REMOVE(watch->queue, watch, queued);
-        watch->queue = NULL;
-    }
+    unqueue(watch);
     watch_forget(watch);
     subscription_free(take_ptr(watch->subscription));
     watch_drop_set(&watch->set);

@@ -18,6 +18,7 @@ struct present {
     const char *spiffe_id;
     enum key_protection protection;
     bool has_entry, has_svid;
+    uint32_t holders;
     UT_hash_handle hh;
 };
 
@@ -55,6 +56,11 @@ static void note_svid(void *user, struct svid_x509 *svid)
     struct present *present = present_of(user, svid->entry->spiffe_id);
     present->has_svid = true;
     present->protection = svid->protection;
+}
+
+static void note_held(void *user, const char *spiffe_id)
+{
+    present_of(user, spiffe_id)->holders++;
 }
 
 static char *lock_text(const struct api *api, const char *spiffe_id)
@@ -99,7 +105,7 @@ static void add_row(void *user, const struct usage_row *row)
     if (present && present->has_svid) {
         item->protection = (char *)key_protection_name(present->protection);
     }
-    item->holders = (uint32_t)access_holders(listing->api->config.access, row->spiffe_id);
+    item->holders = present ? present->holders : 0;
     item->lock = listing->locks[listing->count++] = lock_text(listing->api, row->spiffe_id);
 }
 
@@ -148,6 +154,7 @@ void admin_list_identities(struct rpc_call *call, const ProtobufCMessage *reques
     };
     manager_each_entry(api->config.manager, note_entry, &listing);
     manager_each_svid(api->config.manager, note_svid, &listing);
+    access_each_held(api->config.access, note_held, &listing);
     usage_each(api->config.usage, clock_now_s(), add_row, &listing);
     reply(call, &listing);
 }

@@ -83,9 +83,10 @@ static bool assess_audit(const struct api *api, char *ret_detail, size_t size)
     if (audit) {
         audit_status(audit, &status);
     }
-    (void)snprintf(ret_detail, size, "%s%s%llu records, %zu waiting, %llu dropped", status.failure,
-                   status.failure[0] ? "; " : "", (unsigned long long)status.records,
-                   status.waiting, (unsigned long long)status.dropped);
+    (void)snprintf(ret_detail, size, "%s%s%llu records, %zu waiting, %llu dropped, %llu failures",
+                   status.failure, status.failure[0] ? "; " : "",
+                   (unsigned long long)status.records, status.waiting,
+                   (unsigned long long)status.dropped, (unsigned long long)status.failures);
     return !audit || audit_is_usable(audit);
 }
 

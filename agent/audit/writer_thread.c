@@ -116,6 +116,8 @@ static int append_outage(struct audit_writer *writer, struct error *err)
     const struct audit_notice notice = {
         .is_failure = true, .message = message, .first_ms = writer->failed_at_ms};
     TRY(append_notice(writer, &notice, err));
+    /* Where files were taken away, what is left may have no head that tells of it. */
+    audit_heads_want(&writer->heads, AUDIT_HEAD_INTERVAL);
     writer->failed_at_ms = 0;
     return 0;
 }

@@ -50,7 +50,7 @@ static uint8_t peek(const struct reader *reader)
 /* "Mon-Fri,Sun": a bit for each. */
 static int read_days(struct reader *reader, unsigned *ret_days, struct error *err)
 {
-    unsigned days = 0, first, last;
+    unsigned days = 0, first = 0, last = 0;
     do {
         TRY(read_day(reader, &first, err));
         last = first;

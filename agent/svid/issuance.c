@@ -107,10 +107,15 @@ static void on_key(struct key_wait *wait, struct key_material *material,
         return;
     }
     bool is_delivered = issuance->plan.protection == KEY_PROTECTION_DELIVERED;
+    struct error err;
     take_place(issuance);
-    issuance->stage = STAGE_ISSUER;
     issuance->material = *material;
     *material = (struct key_material){0};
+    if (issuance->operations->may_go_on(issuance->user, &err) < 0) {
+        finish(issuance, NULL, &err);
+        return;
+    }
+    issuance->stage = STAGE_ISSUER;
     issuance->request = (struct x509_request){
         .entry = issuance->entry,
         .public_key = key_material_public(issuance->material.key, &issuance->material.spki),

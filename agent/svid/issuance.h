@@ -34,6 +34,8 @@ struct issuance_user {
     /* Exactly one of svid (taken) and failure is set. */
     void (*done)(void *user, struct svid_x509 *svid, const struct error *failure);
     void (*overdue)(void *user); /* issuance_is_overdue has become true */
+    /* The key is there: whether the issuer is to be asked. */
+    int (*may_go_on)(void *user, struct error *err);
 };
 
 /* The timers and the issuer are borrowed as long as it is used. */

@@ -75,6 +75,9 @@ struct manager_watcher {
     void (*issued)(void *user, const struct svid_x509 *svid, const struct svid_x509 *replaced);
     /* An entry is new or has changed. */
     void (*entry_set)(void *user, const struct entry *entry);
+    /* Whether what may_issue allowed is still wanted: asked again when the key is there, and when
+     * the certificate is, as hardware and issuer may take their time. */
+    int (*may_still_issue)(void *user, const struct entry *entry, struct error *err);
 };
 
 int manager_new(uv_loop_t *loop, const struct manager_config *config, struct manager **ret_manager,

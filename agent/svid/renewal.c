@@ -212,6 +212,14 @@ void renewal_restore(struct identity *identity, struct svid_x509 *svid)
     renewal_touch(identity);
 }
 
+static int may_go_on(void *user, struct error *err)
+{
+    const struct identity *identity = user;
+    const struct manager_watcher *watcher = &identity->manager->watcher;
+    return watcher->may_still_issue ? watcher->may_still_issue(watcher->user, identity->entry, err)
+                                    : 0;
+}
+
 static void on_issuance_done(void *user, struct svid_x509 *svid, const struct error *failure)
 {
     struct identity *identity = user;
@@ -219,7 +227,7 @@ static void on_issuance_done(void *user, struct svid_x509 *svid, const struct er
     struct error err;
     manager_enter(manager);
     identity->issuance = NULL;
-    if (svid && check_issued(identity, svid, &err) < 0) {
+    if (svid && (check_issued(identity, svid, &err) < 0 || may_go_on(identity, &err) < 0)) {
         svid_x509_unref(take_ptr(svid));
         failure = &err;
     }
@@ -256,7 +264,8 @@ static bool may_issue(struct identity *identity)
 
 static void issue(struct identity *identity)
 {
-    static const struct issuance_user operations = {on_issuance_done, on_issuance_overdue};
+    static const struct issuance_user operations = {on_issuance_done, on_issuance_overdue,
+                                                    may_go_on};
     bool urgent = is_urgent(identity);
     if (identity->issuance && urgent && !issuance_is_urgent(identity->issuance) &&
         !issuance_hurry(identity->issuance)) {

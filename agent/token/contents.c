@@ -34,7 +34,7 @@ static struct token_generation *generation_of(struct svid_x509 *svid)
         .key = svid->key,
         .chain = buffer_bytes(&svid->chain),
         .expires_at_s = svid->expires_at_s,
-        .tag = (const void *)(uintptr_t)access_tag(svid),
+        .tag = access_tag(svid),
     };
     if (token_generation_new(&config, &svid->generation, &err) < 0) {
         log_error("an X.509-SVID is not on the PKCS#11 tokens spiffe_id=%s serial=%s: %s",

@@ -131,13 +131,13 @@ static void publish(struct holder *holder, struct token_view *view, struct token
 
 /* Also a process without an identity has a token, if an empty one: p11-kit loads it into whatever
  * asks for PKCS#11 on this host. */
-static void show_nothing(struct holder *holder)
+static void show_nothing(struct holder *holder, struct token_guard *guard)
 {
     struct token_view *view = contents_of_nobody();
     if (holder->set) {
         identity_set_unref(take_ptr(holder->set));
     }
-    publish(holder, view, NULL);
+    publish(holder, view, guard);
     token_view_unref(view);
 }
 
@@ -170,7 +170,7 @@ static void offered(void *user, const struct access_offer *offer)
         if (refusal) {
             decision_denied(&holder->tokens->decisions, holder->caller->peer, "pkcs11", refusal);
         }
-        show_nothing(holder);
+        show_nothing(holder, offer->guard);
     }
     holder_leave(holder);
 }

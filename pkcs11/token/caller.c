@@ -123,6 +123,13 @@ const struct token_object *caller_object(const struct token_caller *caller, CK_O
     return object && !caller_is_over(caller, object) ? object : NULL;
 }
 
+static void tell_refused(const struct token_caller *caller, CK_OBJECT_HANDLE key)
+{
+    if (caller->guard && caller->guard->operations->refused) {
+        caller->guard->operations->refused(caller->guard, key);
+    }
+}
+
 CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle,
                  const struct token_generation **ret_generation)
 {
@@ -131,9 +138,12 @@ CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle,
         *ret_generation = object->generation;
         return CKR_OK;
     }
-    /* What can be seen and is a key, but does not sign; or what was one. */
-    bool is_key = object ? object->generation && object->class != &object_class_leaf
-                         : is_remembered(caller, handle);
+    if (!object && is_remembered(caller, handle)) {
+        tell_refused(caller, handle);
+        return CKR_KEY_FUNCTION_NOT_PERMITTED;
+    }
+    /* What can be seen and is a key, but does not sign. */
+    bool is_key = object && object->generation && object->class != &object_class_leaf;
     return is_key ? CKR_KEY_FUNCTION_NOT_PERMITTED : CKR_KEY_HANDLE_INVALID;
 }
 

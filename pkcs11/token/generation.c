@@ -76,6 +76,11 @@ int token_generation_new(const struct token_generation_config *config,
     return 0;
 }
 
+CK_OBJECT_HANDLE token_private_key_handle(const uint8_t id[KEY_ID_BYTES])
+{
+    return object_handle_of_key(id, OBJECT_PRIVATE_KEY);
+}
+
 struct token_generation *token_generation_ref(struct token_generation *generation)
 {
     (void)atomic_fetch_add_explicit(&generation->references, 1, memory_order_relaxed);

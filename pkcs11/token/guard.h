@@ -15,14 +15,14 @@ struct token_guard;
 /* Somebody waits for a late decision: given to admit, and from it to decided. */
 struct token_question;
 
-/* Whether the key may make a signature for this process now. tag is the generation's. Dispatcher's
+/* Whether the key may make a signature for this process now. tag: the generation's. Dispatcher's
  * thread; never waits, takes no lock that somebody may hold for long. CKR_OK: yes. Anything else is
  * what the client gets; CKR_KEY_FUNCTION_NOT_PERMITTED where asking again is of no use,
  * CKR_DEVICE_MEMORY where it is later. *ret_is_late (false before): neither yet, whatever is
  * returned: the guard keeps the question and answers it with token_question_answer, exactly once,
  * on any thread, however long after the connection has ended. Until then the guard has a reference
  * that belongs to the question. */
-typedef CK_RV token_admit(struct token_guard *guard, const void *tag,
+typedef CK_RV token_admit(struct token_guard *guard, uint64_t tag,
                           struct token_question *question, bool *ret_is_late);
 
 struct token_guard_operations {
@@ -31,8 +31,11 @@ struct token_guard_operations {
      * CKR_SESSION_CLOSED where nobody waited for it any more. Once for each CKR_OK of admit, and
      * for each answered late, unless nobody waited for that answer. Before the client is answered.
      * Dispatcher's thread. */
-    void (*used)(struct token_guard *guard, const void *tag, CK_RV rv);
+    void (*used)(struct token_guard *guard, uint64_t tag, CK_RV rv);
     void (*free)(struct token_guard *guard);
+    /* A signature was asked for with a key that the process could use once and that was withdrawn;
+     * it was refused. May be NULL. Dispatcher's thread. */
+    void (*refused)(struct token_guard *guard, CK_OBJECT_HANDLE key);
     /* Another process than the one that connected wrote into the connection, which ends by that. It
      * is named by what the kernel says of the message; pid 0: the kernel did not say. May be NULL.
      * Dispatcher's thread. */

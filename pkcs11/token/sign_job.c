@@ -19,7 +19,7 @@ struct sign_job {
     token_signed *done;
     void *user;
     struct token_guard *guard; /* that was asked; NULL: none */
-    const void *tag;
+    uint64_t tag;
     bool is_parked;                   /* the guard has not decided yet */
     struct sign_operation *operation; /* NULL unless it is parked */
     bool is_admitted;

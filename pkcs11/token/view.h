@@ -7,6 +7,8 @@
  * ends. */
 #pragma once
 
+#include <p11-kit/pkcs11.h>
+
 #include "pkcs11/keystore.h"
 
 /* The objects of one generation, ready to be searched and read. */
@@ -17,13 +19,15 @@ struct token_generation_config {
     struct key *key;      /* referenced; its key_id is CKA_ID */
     struct bytes chain;   /* DER certificates, one after the other, leaf first; copied */
     int64_t expires_at_s; /* notAfter of the leaf, seconds since 1970: not served from then on */
-    const void *tag;      /* what guards are told of it (guard.h); never looked into, may be NULL */
+    uint64_t tag;         /* what guards know it by (guard.h) */
 };
 
 /* Handles of its objects are made of the key's id, so they are the same after a restart of the
  * agent and never mean anything else. Errors: InvalidArgument where chain or key cannot be read. */
 int token_generation_new(const struct token_generation_config *config,
                          struct token_generation **ret_generation, struct error *err);
+/* The handle of the private key with that id. */
+CK_OBJECT_HANDLE token_private_key_handle(const uint8_t id[KEY_ID_BYTES]);
 struct token_generation *token_generation_ref(struct token_generation *generation);
 void token_generation_unref(struct token_generation *generation);
 

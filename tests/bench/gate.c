@@ -14,7 +14,7 @@
 
 struct guest {
     struct token_guard *guard;
-    const void *tag;
+    uint64_t tag;
 };
 
 static void nobody_waits(void *user)
@@ -27,7 +27,7 @@ static void offered(void *user, const struct access_offer *offer)
     struct guest *guest = user;
     if (offer->set && offer->set->count > 0 && !guest->guard) {
         guest->guard = token_guard_ref(offer->guard);
-        guest->tag = (const void *)(uintptr_t)access_tag(offer->set->svids[0]);
+        guest->tag = access_tag(offer->set->svids[0]);
     }
 }
 

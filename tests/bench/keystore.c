@@ -4,8 +4,10 @@
  *     bench_keystore tpm TCTI [COUNT]
  *     bench_keystore pkcs11 MODULE TOKEN PINFILE [COUNT]
  *     bench_keystore memory [COUNT]
+ *     bench_keystore bare TCTI [COUNT]
  *
- * COUNT: signatures for each figure of a round. */
+ * COUNT: signatures for each figure of a round. The last is the bare loops of a TPM alone; it
+ * prints signatures a second with the same kind of session, and with a plain password. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -157,7 +159,7 @@ const struct bare bare_memory = {"bare driver calls", memory_open, memory_sign, 
 static const struct kind {
     const char *name;
     int arguments;
-    struct bare keystore;
+    struct bare keystore; /* without open: the bare loops alone */
     const struct bare *bares[BARES_MAX];
 } kinds[] = {
     {"tpm",
@@ -172,6 +174,7 @@ static const struct kind {
      0,
      {"keystore", keystore_open_memory, keystore_sign, keystore_generate, keystore_close},
      {&bare_memory}},
+    {"bare", 1, {.open = NULL}, {&bare_session, &bare_plain}},
 };
 
 static double seconds(clockid_t clock)
@@ -406,6 +409,20 @@ static int run(const struct kind *kind, char *const arguments[], unsigned count)
     return 0;
 }
 
+static int run_bare(const struct kind *kind, char *const arguments[], unsigned count)
+{
+    for (size_t i = 0; i < BARES_MAX && kind->bares[i]; i++) {
+        void *state = kind->bares[i]->open(arguments);
+        sign_often(kind->bares[i], state, WARM_UP);
+        double begin = seconds(CLOCK_MONOTONIC);
+        sign_often(kind->bares[i], state, count);
+        (void)printf("%.0f ", count / (seconds(CLOCK_MONOTONIC) - begin));
+        kind->bares[i]->close(state);
+    }
+    (void)puts("");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct error err;
@@ -422,9 +439,10 @@ int main(int argc, char **argv)
         if (argc > arguments && text_parse_u64(argv[arguments], 1, 1000000, &count, &err) < 0) {
             bare_die("COUNT", err.text);
         }
-        return run(&kinds[i], argv + 2, (unsigned)count);
+        return kinds[i].keystore.open ? run(&kinds[i], argv + 2, (unsigned)count)
+                                      : run_bare(&kinds[i], argv + 2, (unsigned)count);
     }
-    (void)fprintf(stderr, "usage: bench_keystore tpm TCTI | pkcs11 MODULE TOKEN PINFILE | memory "
-                          "[COUNT]\n");
+    (void)fprintf(stderr, "usage: bench_keystore tpm TCTI | pkcs11 MODULE TOKEN PINFILE | memory | "
+                          "bare TCTI [COUNT]\n");
     return 2;
 }

@@ -120,6 +120,7 @@ static void counts(void **state)
         usage_fetched(fixture->usage, "spiffe://a/b", now_s - 8);
         usage_used(fixture->usage, "spiffe://a/b", 5, now_s - 7);
         usage_denied(fixture->usage, "spiffe://a/b", 2, now_s - 6);
+        usage_denied(fixture->usage, "spiffe://a/made-up", 1, now_s - 6);
         reopen(fixture);
     }
     struct usage_row row = find(fixture, "spiffe://a/b", now_s);

@@ -603,7 +603,7 @@ static void ten_thousand_rules(void **state)
     assert_int_equal(config->rules.count, 10001);
     /* So many are told, and that there are more. */
     assert_int_equal(config->warnings.count, 101);
-    assert_non_null(strstr(config->warnings.items[99], "many:103: rule"));
+    assert_non_null(strstr(config->warnings.items[99], "many:104: rule"));
     config_free(config);
     print_message("10,000 rules, %zu bytes: %u ms\n", text.size, (unsigned)taken_ms);
     assert_true(taken_ms < 10000);

@@ -158,6 +158,7 @@ static void use_some(struct fixture *fixture, void *argument)
     (void)argument;
     usage_known(usage, "spiffe://example.org/mine");
     usage_used(usage, "spiffe://example.org/mine", 42, now_s);
+    usage_fetched(usage, "spiffe://example.org/gone", now_s);
     usage_denied(usage, "spiffe://example.org/gone", 3, now_s);
     usage_known(usage, "spiffe://example.org/locked");
 }

@@ -149,6 +149,39 @@ static void test_a_stream_of_new_flows_does_not_starve_the_others(void **state)
     queue_clear(&queue);
 }
 
+/* How many of those who hammer go before the job. */
+static size_t count_before(struct queue *queue, const struct keystore_job *wanted)
+{
+    size_t before = 0;
+    for (struct keystore_job *job; (job = queue_pop(queue, BACKGROUND)) != wanted; before++) {
+        assert_in_range(before, 0, JOBS_MAX);
+        assert_int_equal(queue_push(queue, job, NULL), 0);
+    }
+    return before;
+}
+
+static void test_signatures_without_end_keep_nothing_from_being_done(void **state)
+{
+    (void)state;
+    struct queue queue;
+    struct keystore_job hammering[2] = {{.flow = 1}, {.flow = 2}};
+    struct keystore_job issue = {.priority = ISSUE, .flow = 3};
+    struct keystore_job background = {.priority = BACKGROUND};
+    queue_init(&queue, 64, 16);
+    for (size_t i = 0; i < ARRAY_SIZE(hammering); i++) {
+        assert_int_equal(queue_push(&queue, &hammering[i], NULL), 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(queue_push(&queue, &issue, NULL), 0);
+        assert_int_equal(count_before(&queue, &issue), QUEUE_ISSUE_PATIENCE);
+    }
+    assert_int_equal(queue_push(&queue, &background, NULL), 0);
+    assert_int_equal(count_before(&queue, &background), QUEUE_BACKGROUND_PATIENCE);
+    while (queue_pop(&queue, BACKGROUND)) {
+    }
+    queue_clear(&queue);
+}
+
 static void test_lowest(void **state)
 {
     (void)state;
@@ -222,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_new_work_of_a_flow_goes_to_the_end_of_its_turn),
         cmocka_unit_test(test_who_asks_seldom_does_not_wait_for_those_who_hammer),
         cmocka_unit_test(test_a_stream_of_new_flows_does_not_starve_the_others),
+        cmocka_unit_test(test_signatures_without_end_keep_nothing_from_being_done),
         cmocka_unit_test(test_lowest),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_a_full_flow_does_not_stop_another),

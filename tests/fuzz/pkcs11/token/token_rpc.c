@@ -83,7 +83,7 @@ static struct token_generation *make_generation(struct token *token, enum key_ty
 }
 
 /* Every answer that a guard can give, in turn: yes, no, yes a little later, no a little later. */
-static CK_RV admit(struct token_guard *guard, const void *tag, struct token_question *question,
+static CK_RV admit(struct token_guard *guard, uint64_t tag, struct token_question *question,
                    bool *ret_is_late)
 {
     struct token *token = container_of(guard, struct token, guard);
@@ -97,7 +97,7 @@ static CK_RV admit(struct token_guard *guard, const void *tag, struct token_ques
     return rv;
 }
 
-static void used(struct token_guard *guard, const void *tag, CK_RV rv)
+static void used(struct token_guard *guard, uint64_t tag, CK_RV rv)
 {
     (void)guard;
     (void)tag;

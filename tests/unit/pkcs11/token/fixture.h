@@ -142,7 +142,7 @@ static inline struct token_generation *fixture_generation(struct fixture *fixtur
                                                    .key = key,
                                                    .chain = buffer_bytes(&chain),
                                                    .expires_at_s = fixture_now_s + FIXTURE_HOUR_S,
-                                                   .tag = label};
+                                                   .tag = (uint64_t)(uintptr_t)label};
     struct error err = {0};
     if (token_generation_new(&config, &generation, &err) < 0) {
         fail_msg("%s", err.text);

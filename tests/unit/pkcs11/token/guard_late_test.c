@@ -34,7 +34,7 @@ static void test_late(void **state)
     }
 }
 
-static CK_RV answer_at_once(struct token_guard *guard, const void *tag,
+static CK_RV answer_at_once(struct token_guard *guard, uint64_t tag,
                             struct token_question *question, bool *ret_is_late)
 {
     (void)guard;

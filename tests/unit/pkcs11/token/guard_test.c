@@ -12,7 +12,7 @@ static void test_admits(void **state)
         check(&guarded, i, i - 1, CKR_OK);
         await(&guarded.identities, &guarded.outcome);
         assert_int_equal(guarded.outcome.rv, CKR_OK);
-        assert_string_equal(guarded.watchman.admitted_tag, "ec-p256");
+        assert_string_equal((const char *)(uintptr_t)guarded.watchman.admitted_tag, "ec-p256");
         check(&guarded, i, i, CKR_OK);
     }
     leave(&guarded);

@@ -11,11 +11,11 @@ struct watchman {
     bool is_late;
     atomic_uint admits, uses, frees;
     CK_RV used_rv; /* the last */
-    const void *admitted_tag, *used_tag;
+    uint64_t admitted_tag, used_tag;
     struct token_question *_Atomic questions[WATCHMAN_QUESTIONS_MAX]; /* the newest, by admits */
 };
 
-static inline CK_RV watchman_admit(struct token_guard *guard, const void *tag,
+static inline CK_RV watchman_admit(struct token_guard *guard, uint64_t tag,
                                    struct token_question *question, bool *ret_is_late)
 {
     struct watchman *watchman = container_of(guard, struct watchman, guard);
@@ -27,7 +27,7 @@ static inline CK_RV watchman_admit(struct token_guard *guard, const void *tag,
     return watchman->rv;
 }
 
-static inline void watchman_used(struct token_guard *guard, const void *tag, CK_RV rv)
+static inline void watchman_used(struct token_guard *guard, uint64_t tag, CK_RV rv)
 {
     struct watchman *watchman = container_of(guard, struct watchman, guard);
     watchman->used_tag = tag;
