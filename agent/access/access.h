@@ -89,7 +89,8 @@ struct access_effect {
 void access_policy_changed(struct access *access, struct access_effect *ret_effect);
 
 /* What limits have counted of processes that may go on, for the process of the agent that comes
- * next; appended. restore is for a new access, before anybody is served; DataLoss: not all of it. */
+ * next; appended. restore is for a new access, before anybody is served; DataLoss: not all of it.
+ */
 void access_save(struct access *access, struct buffer *ret_state);
 int access_restore(struct access *access, struct bytes state, struct error *err);
 

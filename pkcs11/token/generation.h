@@ -19,7 +19,7 @@ struct token_generation {
     atomic_size_t references;
     struct key *key;
     int64_t expires_at_s;
-    uint64_t tag;    /* for guards */
+    uint64_t tag;       /* for guards */
     struct facts facts; /* of key and leaf together */
     struct token_object objects[GENERATION_OBJECTS];
     struct authorities intermediates;

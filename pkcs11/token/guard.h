@@ -22,8 +22,8 @@ struct token_question;
  * returned: the guard keeps the question and answers it with token_question_answer, exactly once,
  * on any thread, however long after the connection has ended. Until then the guard has a reference
  * that belongs to the question. */
-typedef CK_RV token_admit(struct token_guard *guard, uint64_t tag,
-                          struct token_question *question, bool *ret_is_late);
+typedef CK_RV token_admit(struct token_guard *guard, uint64_t tag, struct token_question *question,
+                          bool *ret_is_late);
 
 struct token_guard_operations {
     token_admit *admit;
