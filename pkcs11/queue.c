@@ -180,7 +180,7 @@ static bool is_impatient(struct queue *queue, size_t priority)
 struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowest)
 {
     struct queue_round *next = NULL;
-    for (size_t i = 0; i <= lowest; i++) {
+    for (size_t i = 0; i <= lowest && i < KEYSTORE_PRIORITY_COUNT; i++) {
         struct queue_round *round = &queue->rounds[i];
         if (!is_empty(round) && (!next || is_impatient(queue, i))) {
             next = round;
