@@ -290,7 +290,6 @@ int access_new(uv_loop_t *loop, const struct access_config *config, struct acces
     TRY(mailbox_new(&mailbox, err));
     struct access *access = NEW(struct access);
     access->config = *config;
-    access->loop = loop;
     access->mailbox = mailbox;
     TAILQ_INIT(&access->subjects.idle);
     TAILQ_INIT(&access->watches);

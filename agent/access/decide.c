@@ -366,15 +366,8 @@ static void ask_outside(struct question *question)
 {
     struct access_watch *watch = question->watch;
     struct access *access = watch->access;
-    const struct entry *entry = question->svid->entry;
-    const struct rule *rule = rules_find(policy_rules(access->config.policy), entry->spiffe_id);
-    const struct outside_question asked = {
-        .action = "issue",
-        .spiffe_id = entry->spiffe_id,
-        .entry_id = entry->id,
-        .rule = rule ? rule->pattern : NULL,
-        .process = &watch->subject->process,
-    };
+    const struct outside_question asked =
+        subject_question(watch->subject, question->svid->entry, "issue");
     question->wait = (struct outside_wait){.done = outside_answered};
     question->is_open = true;
     watch->questions_open++;

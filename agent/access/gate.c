@@ -124,16 +124,8 @@ static void ask_late(struct mailbox_message *message)
 {
     struct late_use *late = container_of(message, struct late_use, message);
     struct access *access = late->gate->access;
-    const struct entry *entry = late->terms->entry;
-    const struct subject *subject = late->terms->tally->subject;
-    const struct rule *rule = rules_find(policy_rules(access->config.policy), entry->spiffe_id);
-    const struct outside_question asked = {
-        .action = "use",
-        .spiffe_id = entry->spiffe_id,
-        .entry_id = entry->id,
-        .rule = rule ? rule->pattern : NULL,
-        .process = subject ? &subject->process : NULL,
-    };
+    const struct outside_question asked =
+        subject_question(late->gate->subject, late->terms->entry, "use");
     late->wait = (struct outside_wait){.done = late_answered};
     outside_ask(access->config.outside, &asked, &late->wait);
 }

@@ -329,17 +329,11 @@ static void outside_answered(struct outside_wait *wait, bool is_allowed, const c
     }
 }
 
-static void ask_outside(struct choice *choice, const struct rule *rule)
+static void ask_outside(struct choice *choice)
 {
     struct jwt_fetch *fetch = choice->fetch;
-    const struct outside_question question = {
-        .action = "jwt",
-        .spiffe_id = choice->entry->spiffe_id,
-        .entry_id = choice->entry->id,
-        .rule = rule ? rule->pattern : NULL,
-        .process = &fetch->subject->process,
-        .audience = &fetch->audience,
-    };
+    struct outside_question question = subject_question(fetch->subject, choice->entry, "jwt");
+    question.audience = &fetch->audience;
     choice->wait = (struct outside_wait){.done = outside_answered};
     fetch->questions_open++;
     outside_ask(fetch->access->config.outside, &question, &choice->wait);
@@ -360,7 +354,7 @@ static void decide(struct choice *choice)
     if (!answer.is_allowed) {
         note_answer(choice, &answer);
     } else if (config->outside) {
-        ask_outside(choice, answer.rule);
+        ask_outside(choice);
     }
 }
 

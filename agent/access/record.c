@@ -74,6 +74,20 @@ void record_fingerprint(const struct svid_x509 *svid, char ret_hex[65])
     }
 }
 
+struct outside_question subject_question(const struct subject *subject, const struct entry *entry,
+                                         const char *action)
+{
+    const struct rules *rules = policy_rules(subject->access->config.policy);
+    const struct rule *rule = rules_find(rules, entry->spiffe_id);
+    return (struct outside_question){
+        .action = action,
+        .spiffe_id = entry->spiffe_id,
+        .entry_id = entry->id,
+        .rule = rule ? rule->pattern : NULL,
+        .process = &subject->process,
+    };
+}
+
 enum { DENIALS_MAX = 8 };
 
 static bool is_same_text(const char *a, const char *b)

@@ -22,6 +22,11 @@ void denials_forget(struct subject *subject);
 /* At each beat. Returns whether any is left. */
 bool denials_gather(struct access *access);
 
+/* What the outside policy is asked about the identity in the hands of the process, for an action.
+ * Borrows from all of them. */
+struct outside_question subject_question(const struct subject *subject, const struct entry *entry,
+                                         const char *action);
+
 /* crowd.c: whether one more refusal of a process that no entry applies to is not recorded by
  * itself, as its uid has had too many; it is counted then. */
 bool crowd_hides(struct access *access, uint32_t uid, const char *asked);

@@ -7,7 +7,6 @@
 
 struct access {
     struct access_config config;
-    uv_loop_t *loop;
     struct mailbox *mailbox; /* from gates, on the token's thread */
     uv_poll_t mailbox_poll;
     uv_timer_t beat; /* each second while there is something that time changes */
