@@ -49,3 +49,17 @@ struct keystore_driver {
 
 /* For drivers: tells the keystore of this thread that keys were lost (sets nothing by itself). */
 void keystore_driver_keys_lost(void);
+
+/* For rooms above that know the driver: runs on a worker of the keystore, between its other work,
+ * with the driver's own state, and returns what run returns. Blocks, unless the thread is a worker.
+ * FailedPrecondition: the keystore is of another driver; Unavailable: the hardware is lost; else
+ * what run says. run must leave the state as any function of the driver does. */
+int keystore_run_driver(struct keystore *keystore, const struct keystore_driver *driver,
+                        enum keystore_priority priority,
+                        int (*run)(void *state, void *argument, struct error *err), void *argument,
+                        struct error *err);
+/* The driver's half of a key, for such a function. */
+struct driver_key *key_driver_key(const struct key *key);
+/* A key of the keystore out of what such a function has made, which is taken; for that function to
+ * call. Freed as every key. */
+struct key *keystore_adopt(struct keystore *keystore, struct driver_key *driver_key);

@@ -22,6 +22,11 @@ static struct key *key_new(struct keystore *keystore, struct driver_key *driver_
     return key;
 }
 
+struct key *keystore_adopt(struct keystore *keystore, struct driver_key *driver_key)
+{
+    return key_new(keystore, driver_key);
+}
+
 void key_close(struct key *key)
 {
     struct keystore *keystore = key->keystore;
@@ -57,6 +62,11 @@ enum key_type key_type(const struct key *key)
 struct keystore *key_keystore(const struct key *key)
 {
     return key->keystore;
+}
+
+struct driver_key *key_driver_key(const struct key *key)
+{
+    return key->driver_key;
 }
 
 struct bytes key_public_der(const struct key *key)

@@ -142,3 +142,43 @@ int keystore_probe(struct keystore *keystore, struct error *err)
     struct call call = {.act = probe_driver};
     return call_run(&call, keystore, KEYSTORE_PRIORITY_USE, 0, err);
 }
+
+struct driver_call {
+    struct call call;
+    int (*run)(void *state, void *argument, struct error *err);
+    void *argument;
+    int result;
+    struct error error;
+};
+
+/* Whatever the hardware answers shows that it is there: only Unavailable counts against it, and is
+ * passed on to those who watch over it. */
+static int run_for_driver(struct call *call, struct error *err)
+{
+    struct driver_call *driver_call = container_of(call, struct driver_call, call);
+    driver_call->result =
+        driver_call->run(call->keystore->driver_state, driver_call->argument, &driver_call->error);
+    if (driver_call->result == 0 || driver_call->error.code != ERROR_UNAVAILABLE) {
+        return 0;
+    }
+    *err = driver_call->error;
+    return -1;
+}
+
+int keystore_run_driver(struct keystore *keystore, const struct keystore_driver *driver,
+                        enum keystore_priority priority,
+                        int (*run)(void *state, void *argument, struct error *err), void *argument,
+                        struct error *err)
+{
+    struct driver_call call = {.call.act = run_for_driver, .run = run, .argument = argument};
+    if (keystore->driver != driver) {
+        return error_set(err, ERROR_FAILED_PRECONDITION,
+                         "keystore %s has keys in '%s', where '%s' is needed", keystore->name,
+                         keystore->driver->name, driver->name);
+    }
+    TRY(call_run(&call.call, keystore, priority, 0, err));
+    if (call.result < 0 && err) {
+        *err = call.error;
+    }
+    return call.result;
+}

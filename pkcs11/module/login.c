@@ -146,15 +146,25 @@ static int login_without_file(struct module_library *library, unsigned lane,
     return 0;
 }
 
+/* One byte more than is of use, to see that there is too much. */
+static int read_pin(const struct module_config *config, struct secret *ret_pin, struct error *err)
+{
+    const size_t limit_bytes = HOST_PIN_MAX_BYTES + 1;
+    return config->read_pin
+               ? config->read_pin(config->pin_user, config->pin_path, limit_bytes, ret_pin, err)
+               : secret_read_file(config->pin_path, limit_bytes, ret_pin, err);
+}
+
 int module_login(struct module_library *library, unsigned lane, CK_SESSION_HANDLE session,
                  const struct module_token *token, const struct module_where *where,
-                 const char *pin_path, struct error *err)
+                 const struct module_config *config, struct error *err)
 {
+    const char *pin_path = config->pin_path;
     if (!pin_path) {
         return login_without_file(library, lane, session, token, where, err);
     }
     _cleanup_(secret_clear) struct secret pin = {0};
-    TRY(secret_read_file(pin_path, HOST_PIN_MAX_BYTES + 1, &pin, err));
+    TRY(read_pin(config, &pin, err));
     TRY(check_before(token, where, pin_path, &pin, err));
     (void)pthread_mutex_lock(&refused.lock);
     int result = prepare_refused(err);

@@ -9,12 +9,18 @@
  */
 #pragma once
 
+#include "lib/base/secret.h"
 #include "pkcs11/driver.h"
 
 struct module_config {
-    const char *module;    /* path of the module, or its p11-kit name */
-    const char *token;     /* label of the token, or a pkcs11: URI that selects exactly one */
-    const char *pin_path;  /* file of the PIN (secret_read_file); NULL: no login */
+    const char *module;   /* path of the module, or its p11-kit name */
+    const char *token;    /* label of the token, or a pkcs11: URI that selects exactly one */
+    const char *pin_path; /* file of the PIN; NULL: no login */
+    /* Reads the PIN, of at most limit_bytes, from what is at pin_path. Blocks, on a worker; called
+     * at every login. NULL: secret_read_file. */
+    int (*read_pin)(const void *user, const char *path, size_t limit_bytes, struct secret *ret_pin,
+                    struct error *err);
+    const void *pin_user;
     unsigned workers;      /* 1 to 16: sessions that sign at the same time */
     bool is_isolated;      /* run the module in a process of its own */
     const char *host_path; /* isolated: the program to run as that process, with "--module-host";

@@ -32,7 +32,7 @@ static int log_in(struct module_state *state, struct error *err)
     struct module_session *session = &state->sessions.objects;
     module_library_call_begin(state->library, session->lane);
     int result = module_login(state->library, session->lane, session->handle, &state->token,
-                              &state->where, state->config->pin_path, err);
+                              &state->where, state->config, err);
     module_library_call_end(state->library, session->lane);
     return result;
 }

@@ -87,6 +87,33 @@ TSS2_RC tpm_cache_acquire(struct tpm_cache *cache, struct tpm_object *object)
     return rc;
 }
 
+static bool is_there(const struct tpm_object *object)
+{
+    return object->is_persistent || object->handle != 0;
+}
+
+/* What was evicted in favour of the other has a saved context by then, so it returns without its
+ * parent. */
+TSS2_RC tpm_cache_acquire_both(struct tpm_cache *cache, struct tpm_object *one,
+                               struct tpm_object *other)
+{
+    TSS2_RC rc = tpm_cache_acquire(cache, one);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = tpm_cache_acquire(cache, other);
+    }
+    if (rc == TSS2_RC_SUCCESS && !is_there(one)) {
+        rc = tpm_cache_acquire(cache, one);
+    }
+    return rc == TSS2_RC_SUCCESS && !is_there(other) ? TPM2_RC_OBJECT_MEMORY : rc;
+}
+
+void tpm_cache_release(struct tpm_cache *cache, struct tpm_object *object)
+{
+    if (object->handle != 0 && !object->is_persistent) {
+        evict(cache, object, true);
+    }
+}
+
 void tpm_cache_evict_all(struct tpm_cache *cache, bool save)
 {
     while (!TAILQ_EMPTY(&cache->loaded)) {

@@ -32,6 +32,12 @@ void tpm_cache_open(struct tpm_cache *cache, struct tpm_device *device,
                     struct tpm_transport *transport);
 /* Sees to it that the object is loaded. It stays so at least until the next but one acquire. */
 TSS2_RC tpm_cache_acquire(struct tpm_cache *cache, struct tpm_object *object);
+/* Both at once, though loading one may take the other's slot. */
+TSS2_RC tpm_cache_acquire_both(struct tpm_cache *cache, struct tpm_object *one,
+                               struct tpm_object *other);
+/* Flushes the object if it is loaded, having saved it for a faster return: for what is used seldom,
+ * or would outlive the cache. */
+void tpm_cache_release(struct tpm_cache *cache, struct tpm_object *object);
 /* Frees a slot if none is, of what was used longest ago; for load functions, between acquiring the
  * parent and loading the child. */
 void tpm_cache_make_room(struct tpm_cache *cache);

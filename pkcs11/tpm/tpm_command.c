@@ -98,8 +98,9 @@ TSS2_RC tpm_command_read_public(struct tpm_transport *transport, TPM2_HANDLE han
     return rc;
 }
 
-TSS2_RC tpm_command_create_primary(struct tpm_transport *transport, const TPM2B_PUBLIC *template,
-                                   TPM2_HANDLE *ret_handle, TPM2B_PUBLIC *ret_public)
+TSS2_RC tpm_command_create_primary(struct tpm_transport *transport, TPM2_HANDLE hierarchy,
+                                   const TPM2B_PUBLIC *template, TPM2_HANDLE *ret_handle,
+                                   TPM2B_PUBLIC *ret_public)
 {
     static const TPM2B_SENSITIVE_CREATE no_secret = {0};
     static const TPM2B_DATA no_data = {0};
@@ -113,8 +114,8 @@ TSS2_RC tpm_command_create_primary(struct tpm_transport *transport, const TPM2B_
     TPM2B_NAME name = {0};
     TPM2_HANDLE handle = 0;
     *ret_public = (TPM2B_PUBLIC){0};
-    TSS2_RC rc = Tss2_Sys_CreatePrimary_Prepare(sys, TPM2_RH_OWNER, &no_secret, template, &no_data,
-                                                &no_pcrs);
+    TSS2_RC rc =
+        Tss2_Sys_CreatePrimary_Prepare(sys, hierarchy, &no_secret, template, &no_data, &no_pcrs);
     if (rc == TSS2_RC_SUCCESS) {
         rc = Tss2_Sys_SetCmdAuths(sys, &empty_password);
     }

@@ -22,9 +22,10 @@ TSS2_RC tpm_command_handles(struct tpm_transport *transport, TPM2_HANDLE first,
 /* ret_qualified may be NULL. */
 TSS2_RC tpm_command_read_public(struct tpm_transport *transport, TPM2_HANDLE handle,
                                 TPM2B_PUBLIC *ret_public, TPM2B_NAME *ret_qualified);
-/* In the owner hierarchy, with its password empty. */
-TSS2_RC tpm_command_create_primary(struct tpm_transport *transport, const TPM2B_PUBLIC *template,
-                                   TPM2_HANDLE *ret_handle, TPM2B_PUBLIC *ret_public);
+/* In the hierarchy, such as TPM2_RH_OWNER, with its password empty. */
+TSS2_RC tpm_command_create_primary(struct tpm_transport *transport, TPM2_HANDLE hierarchy,
+                                   const TPM2B_PUBLIC *template, TPM2_HANDLE *ret_handle,
+                                   TPM2B_PUBLIC *ret_public);
 /* The context is appended in the TPM's encoding. */
 TSS2_RC tpm_command_context_save(struct tpm_transport *transport, TPM2_HANDLE handle,
                                  struct buffer *ret_context);

@@ -2,6 +2,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/memory.h"
+#include "pkcs11/tpm/tpm_policy.h"
 #include "pkcs11/tpm/tpm_recovery.h"
 
 enum { ATTEMPTS_MAX = 4, ATTEMPTS_LIMIT_MS = 10000, SLOTS_MIN = 2, SLOTS_MAX = 16 };
@@ -40,6 +41,7 @@ int tpm_device_attempt(struct tpm_device *device, tpm_operation *operation, void
         const char *command = device->transport.command;
         if (attempt + 1 == ATTEMPTS_MAX || clock_monotonic_ms() > deadline_ms ||
             !tpm_recovery_mend(device, rc, attempt)) {
+            device->failure = rc;
             return tpm_rc_error(err, rc, command);
         }
     }
@@ -47,19 +49,40 @@ int tpm_device_attempt(struct tpm_device *device, tpm_operation *operation, void
 
 /* Remembers which sessions there were, in case that the answer gets lost. A resource manager ends
  * what is left when the transport is closed. */
+static TSS2_RC before_start(struct tpm_device *device)
+{
+    return tpm_transport_is_managed(&device->transport)
+               ? TSS2_RC_SUCCESS
+               : tpm_command_handles(&device->transport, TPM_HANDLES_LOADED_SESSION,
+                                     &device->sessions_before);
+}
+
+static void after_start(struct tpm_device *device, TSS2_RC rc)
+{
+    device->is_session_astray =
+        !tpm_transport_is_managed(&device->transport) &&
+        (tpm_rc_reaction(rc) == TPM_REACTION_REOPEN || rc == TPM_RC_OVERDUE);
+}
+
 static TSS2_RC start_session(struct tpm_device *device)
 {
     const struct tpm_primary *primary = &device->primary;
-    bool is_managed = tpm_transport_is_managed(&device->transport);
-    TSS2_RC rc = is_managed ? TSS2_RC_SUCCESS
-                            : tpm_command_handles(&device->transport, TPM_HANDLES_LOADED_SESSION,
-                                                  &device->sessions_before);
-    if (rc != TSS2_RC_SUCCESS) {
-        return rc;
+    TSS2_RC rc = before_start(device);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = tpm_session_start(&device->session, primary->object.handle, &primary->public);
+        after_start(device, rc);
     }
-    rc = tpm_session_start(&device->session, primary->object.handle, &primary->public);
-    device->is_session_astray =
-        !is_managed && (tpm_rc_reaction(rc) == TPM_REACTION_REOPEN || rc == TPM_RC_OVERDUE);
+    return rc;
+}
+
+TSS2_RC tpm_device_policy_session(struct tpm_device *device, TPM2_ALG_ID hash,
+                                  TPM2_HANDLE *ret_session)
+{
+    TSS2_RC rc = before_start(device);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = tpm_command_policy_start(&device->transport, hash, ret_session);
+        after_start(device, rc);
+    }
     return rc;
 }
 

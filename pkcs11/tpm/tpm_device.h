@@ -15,9 +15,11 @@ struct tpm_device {
     struct tpm_session session;
     struct tpm_cache cache;
     struct tpm_primary primary;
-    TPMS_CLOCK_INFO clock; /* as last seen; its counters tell resets */
+    struct tpm_name ek_name; /* of the endorsement key that was loaded through it; empty: none */
+    TPMS_CLOCK_INFO clock;   /* as last seen; its counters tell resets */
     bool is_clock_known;
     enum tpm_pss pss;
+    TSS2_RC failure; /* why the last operation that was given up failed */
     /* The answer to the last start of a session never came: perhaps the TPM holds a session that
      * was not among those of before. */
     bool is_session_astray;
@@ -40,6 +42,9 @@ int tpm_device_attempt(struct tpm_device *device, tpm_operation *operation, void
 
 /* Sees to it that there is a session. */
 TSS2_RC tpm_device_session(struct tpm_device *device);
+/* Starts a policy session, as tpm_command_policy_start. */
+TSS2_RC tpm_device_policy_session(struct tpm_device *device, TPM2_ALG_ID hash,
+                                  TPM2_HANDLE *ret_session);
 /* Reads the TPM's clock; when it was reset since, starts over: no handle of before is used again.
  */
 TSS2_RC tpm_device_sync(struct tpm_device *device);

@@ -93,7 +93,7 @@ static void key_free(struct tpm_key *key)
 DEFINE_CLEANUP(struct tpm_key, key_free, key_free);
 
 struct creation {
-    enum key_type type;
+    TPM2B_PUBLIC template;
     TPM2B_PUBLIC public;
     TPM2B_PRIVATE private;
 };
@@ -102,17 +102,15 @@ static TSS2_RC create_operation(struct tpm_device *device, void *argument)
 {
     struct creation *creation = argument;
     struct tpm_object *parent = &device->primary.object;
-    TPM2B_PUBLIC template;
-    tpm_public_key_template(creation->type, &template);
     TSS2_RC rc = tpm_device_session(device);
     if (rc == TSS2_RC_SUCCESS) {
         rc = tpm_cache_acquire(&device->cache, parent);
     }
     if (rc == TSS2_RC_SUCCESS) {
-        rc = tpm_command_create(&device->session, parent->handle, &parent->name, &template,
-                                &creation->public, &creation->private);
+        rc = tpm_command_create(&device->session, parent->handle, &parent->name,
+                                &creation->template, &creation->public, &creation->private);
     }
-    if (rc == TSS2_RC_SUCCESS && !tpm_public_matches(&creation->public, &template)) {
+    if (rc == TSS2_RC_SUCCESS && !tpm_public_matches(&creation->public, &creation->template)) {
         rc = TPM_RC_BAD_ANSWER;
     }
     return rc;
@@ -129,16 +127,14 @@ static int describe(struct tpm_device *device, struct tpm_key *key, const TPM2B_
     return tpm_public_spki(public, &key->base.spki, err);
 }
 
-int tpm_key_generate(struct tpm_device *device, enum key_type type, const uint8_t *id,
-                     struct tpm_key **ret_key, struct error *err)
+/* Takes the key, whose template is in the creation. */
+static int create(struct tpm_device *device, struct creation *creation, struct tpm_key *new_key,
+                  struct tpm_key **ret_key, struct error *err)
 {
-    struct creation creation = {.type = type};
-    _cleanup_(key_free_cleanup) struct tpm_key *key = key_new(type, id);
-    if (tpm_device_attempt(device, create_operation, &creation, err) < 0) {
-        return error_prepend(err, "making an %s key in the TPM", key_type_name(type));
-    }
-    TRY(describe(device, key, &creation.public, err));
-    TSS2_RC rc = format_reference(&creation.public, &creation.private, &key->reference);
+    _cleanup_(key_free_cleanup) struct tpm_key *key = new_key;
+    TRY(tpm_device_attempt(device, create_operation, creation, err));
+    TRY(describe(device, key, &creation->public, err));
+    TSS2_RC rc = format_reference(&creation->public, &creation->private, &key->reference);
     if (rc != TSS2_RC_SUCCESS) {
         return tpm_rc_error(err, rc, "encoding a key's reference");
     }
@@ -146,10 +142,43 @@ int tpm_key_generate(struct tpm_device *device, enum key_type type, const uint8_
     return 0;
 }
 
+int tpm_key_generate(struct tpm_device *device, enum key_type type, const uint8_t *id,
+                     struct tpm_key **ret_key, struct error *err)
+{
+    struct creation creation;
+    tpm_public_key_template(type, &creation.template);
+    return create(device, &creation, key_new(type, id), ret_key, err) < 0
+               ? error_prepend(err, "making an %s key in the TPM", key_type_name(type))
+               : 0;
+}
+
+int tpm_ak_generate(struct tpm_device *device, enum key_type type, struct tpm_key **ret_key,
+                    struct error *err)
+{
+    struct creation creation;
+    tpm_public_ak_template(type, &creation.template);
+    return create(device, &creation, key_new(type, NULL), ret_key, err) < 0
+               ? error_prepend(err, "making an %s attestation key in the TPM", key_type_name(type))
+               : 0;
+}
+
 static TSS2_RC load_operation(struct tpm_device *device, void *argument)
 {
     struct tpm_key *key = argument;
     return tpm_cache_acquire(&device->cache, &key->object);
+}
+
+/* Takes the key. */
+static int open_loaded(struct tpm_device *device, const TPM2B_PUBLIC *public,
+                       struct bytes reference, struct tpm_key *new_key, struct tpm_key **ret_key,
+                       struct error *err)
+{
+    _cleanup_(key_free_cleanup) struct tpm_key *key = new_key;
+    buffer_append(&key->reference, reference.data, reference.size);
+    TRY(describe(device, key, public, err));
+    TRY(tpm_device_attempt(device, load_operation, key, err));
+    *ret_key = take_ptr(key);
+    return 0;
 }
 
 int tpm_key_open(struct tpm_device *device, enum key_type type, const uint8_t id[16],
@@ -167,13 +196,37 @@ int tpm_key_open(struct tpm_device *device, enum key_type type, const uint8_t id
             "signs and never leaves the TPM",
             key_type_name(type));
     }
-    _cleanup_(key_free_cleanup) struct tpm_key *key = key_new(type, id);
-    buffer_append(&key->reference, reference.data, reference.size);
-    TRY(describe(device, key, &public, err));
-    if (tpm_device_attempt(device, load_operation, key, err) < 0) {
-        return error_prepend(err, "opening an %s key in the TPM", key_type_name(type));
+    return open_loaded(device, &public, reference, key_new(type, id), ret_key, err) < 0
+               ? error_prepend(err, "opening an %s key in the TPM", key_type_name(type))
+               : 0;
+}
+
+/* Whether it is an attestation key at all, and of this type. */
+static int check_ak(const TPM2B_PUBLIC *public, enum key_type type, struct error *err)
+{
+    TPM2B_PUBLIC template;
+    for (unsigned other = 0; other < KEY_TYPE_COUNT; other++) {
+        tpm_public_ak_template(other, &template);
+        if (tpm_public_matches(public, &template)) {
+            return other == type ? 0
+                                 : error_set(err, ERROR_FAILED_PRECONDITION,
+                                             "it is an %s key, where an %s key is asked for",
+                                             key_type_name(other), key_type_name(type));
+        }
     }
-    *ret_key = take_ptr(key);
+    return error_set(err, ERROR_DATA_LOSS, "the reference is not one of an attestation key");
+}
+
+int tpm_ak_open(struct tpm_device *device, enum key_type type, struct bytes reference,
+                struct tpm_key **ret_key, struct error *err)
+{
+    TPM2B_PUBLIC public;
+    TPM2B_PRIVATE private;
+    TRY(tpm_key_parse_reference(reference, &public, &private, err));
+    if (check_ak(&public, type, err) < 0 ||
+        open_loaded(device, &public, reference, key_new(type, NULL), ret_key, err) < 0) {
+        return error_prepend(err, "opening an attestation key in the TPM");
+    }
     return 0;
 }
 

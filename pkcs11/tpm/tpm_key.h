@@ -24,6 +24,14 @@ int tpm_key_generate(struct tpm_device *device, enum key_type type, const uint8_
  * is of another type or not of our template; NotFound: this TPM did not make it. */
 int tpm_key_open(struct tpm_device *device, enum key_type type, const uint8_t id[16],
                  struct bytes reference, struct tpm_key **ret_key, struct error *err);
+/* The same for an attestation key (tpm_public_ak_template): P-256 or RSA-2048. DataLoss: the
+ * reference is damaged or not one of an attestation key; FailedPrecondition: of one of another
+ * type.
+ */
+int tpm_ak_generate(struct tpm_device *device, enum key_type type, struct tpm_key **ret_key,
+                    struct error *err);
+int tpm_ak_open(struct tpm_device *device, enum key_type type, struct bytes reference,
+                struct tpm_key **ret_key, struct error *err);
 int tpm_key_sign(struct tpm_device *device, struct tpm_key *key, const struct sign_request *request,
                  uint8_t ret_signature[SIGNATURE_MAX_BYTES], size_t *ret_size, struct error *err);
 /* Frees. */

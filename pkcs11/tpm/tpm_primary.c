@@ -35,7 +35,8 @@ static bool parse_pin(struct bytes text, struct tpm_name *ret_name)
     if (!bytes_is_equal(prefix, bytes_of_text(pin_prefix))) {
         return false;
     }
-    for (size_t i = 0; i < sizeof(ret_name->data); i++) {
+    *ret_name = (struct tpm_name){.size = TPM_NAME_BYTES};
+    for (size_t i = 0; i < ret_name->size; i++) {
         int high = parse_hex_digit((char)reader_u8(&reader));
         int low = parse_hex_digit((char)reader_u8(&reader));
         if (high < 0 || low < 0) {
@@ -80,7 +81,8 @@ static TSS2_RC make(struct tpm_device *device, struct tpm_object *object, TPM2_H
     TPM2B_PUBLIC public;
     struct tpm_name name;
     tpm_public_primary_template(primary->kind, &template);
-    TSS2_RC rc = tpm_command_create_primary(&device->transport, &template, ret_handle, &public);
+    TSS2_RC rc = tpm_command_create_primary(&device->transport, TPM2_RH_OWNER, &template,
+                                            ret_handle, &public);
     if (rc != TSS2_RC_SUCCESS) {
         return rc;
     }

@@ -13,7 +13,7 @@ DEFINE_CLEANUP(OSSL_PARAM_BLD, param_builder, OSSL_PARAM_BLD_free);
 DEFINE_CLEANUP(OSSL_PARAM, params, OSSL_PARAM_free);
 DEFINE_CLEANUP(BIGNUM, bignum, BN_free);
 
-enum { RSA_BITS = 2048, RSA_EXPONENT = 65537 };
+enum { RSA_BITS = 2048, RSA_MAX_BITS = 4096, RSA_EXPONENT = 65537 };
 
 #define FIXED_ATTRIBUTES                                                                           \
     (TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN |            \
@@ -26,16 +26,18 @@ static const struct curve {
 } curves[] = {
     {TPM2_ECC_NIST_P256, "P-256", 32},
     {TPM2_ECC_NIST_P384, "P-384", 48},
+    {TPM2_ECC_NIST_P521, "P-521", 66},
 };
+enum { COORDINATE_MAX_BYTES = 66 };
 
 struct bytes tpm_name_bytes(const struct tpm_name *name)
 {
-    return (struct bytes){name->data, sizeof(name->data)};
+    return (struct bytes){name->data, name->size};
 }
 
 bool tpm_name_is_equal(const struct tpm_name *a, const struct tpm_name *b)
 {
-    return memcmp(a->data, b->data, sizeof(a->data)) == 0;
+    return bytes_is_equal(tpm_name_bytes(a), tpm_name_bytes(b));
 }
 
 static void template_ecc(TPM2_ECC_CURVE curve, TPMT_SYM_DEF_OBJECT symmetric, TPMT_PUBLIC *area)
@@ -89,6 +91,20 @@ void tpm_public_key_template(enum key_type type, TPM2B_PUBLIC *ret_template)
     }
 }
 
+void tpm_public_ak_template(enum key_type type, TPM2B_PUBLIC *ret_template)
+{
+    tpm_public_key_template(type, ret_template);
+    TPMT_PUBLIC *area = &ret_template->publicArea;
+    area->objectAttributes |= TPMA_OBJECT_RESTRICTED;
+    if (type == KEY_TYPE_RSA_2048) {
+        area->parameters.rsaDetail.scheme =
+            (TPMT_RSA_SCHEME){.scheme = TPM2_ALG_RSASSA, .details.rsassa.hashAlg = TPM2_ALG_SHA256};
+    } else {
+        area->parameters.eccDetail.scheme =
+            (TPMT_ECC_SCHEME){.scheme = TPM2_ALG_ECDSA, .details.ecdsa.hashAlg = TPM2_ALG_SHA256};
+    }
+}
+
 struct marshalled {
     uint8_t data[sizeof(TPMT_PUBLIC)];
     size_t size;
@@ -117,18 +133,41 @@ bool tpm_public_matches(const TPM2B_PUBLIC *public, const TPM2B_PUBLIC *template
            memcmp(have.data, want.data, have.size) == 0;
 }
 
+/* SHA-256 is the name of all keys and is at hand. */
+static bool hash_area(const struct tpm_crypto *crypto, TPM2_ALG_ID algorithm,
+                      const struct marshalled *area, uint8_t *ret_hash, size_t *ret_size)
+{
+    const struct bytes part = {area->data, area->size};
+    const EVP_MD *md = algorithm == TPM2_ALG_SHA384 ? EVP_sha384() : EVP_sha512();
+    unsigned size = 0;
+    if (algorithm == TPM2_ALG_SHA256) {
+        *ret_size = TPM_HASH_BYTES;
+        return tpm_crypto_hash(crypto, &part, 1, ret_hash);
+    }
+    bool is_done = EVP_Digest(area->data, area->size, ret_hash, &size, md, NULL) == 1;
+    *ret_size = size;
+    return is_done;
+}
+
 TSS2_RC tpm_public_name(const struct tpm_crypto *crypto, const TPM2B_PUBLIC *public,
                         struct tpm_name *ret_name)
 {
     struct marshalled area;
-    if (public->publicArea.nameAlg != TPM2_ALG_SHA256 ||
+    size_t size = 0;
+    TPM2_ALG_ID algorithm = public->publicArea.nameAlg;
+    if ((algorithm != TPM2_ALG_SHA256 && algorithm != TPM2_ALG_SHA384 &&
+         algorithm != TPM2_ALG_SHA512) ||
         marshal_area(&public->publicArea, &area) != TSS2_RC_SUCCESS) {
         return TPM_RC_BAD_ANSWER;
     }
-    const struct bytes part = {area.data, area.size};
-    ret_name->data[0] = TPM2_ALG_SHA256 >> 8;
-    ret_name->data[1] = TPM2_ALG_SHA256 & 0xff;
-    return tpm_crypto_hash(crypto, &part, 1, ret_name->data + 2) ? TSS2_RC_SUCCESS : TPM_RC_CRYPTO;
+    *ret_name = (struct tpm_name){
+        .data = {(uint8_t)(algorithm >> 8), (uint8_t)algorithm},
+    };
+    if (!hash_area(crypto, algorithm, &area, ret_name->data + 2, &size)) {
+        return TPM_RC_CRYPTO;
+    }
+    ret_name->size = 2 + size;
+    return TSS2_RC_SUCCESS;
 }
 
 static const struct curve *find_curve(TPM2_ECC_CURVE id)
@@ -167,9 +206,11 @@ static bool push_ecc(OSSL_PARAM_BLD *builder, const TPMT_PUBLIC *area, uint8_t *
 
 static bool push_rsa(OSSL_PARAM_BLD *builder, const TPMT_PUBLIC *area, const BIGNUM *modulus)
 {
-    uint32_t exponent = area->parameters.rsaDetail.exponent;
-    return modulus && area->unique.rsa.size == RSA_BITS / 8 && BN_num_bits(modulus) == RSA_BITS &&
-           (exponent == 0 || exponent == RSA_EXPONENT) &&
+    const uint16_t bits = area->parameters.rsaDetail.keyBits;
+    const uint32_t exponent = area->parameters.rsaDetail.exponent;
+    return modulus && bits >= RSA_BITS && bits <= RSA_MAX_BITS && bits % 1024 == 0 &&
+           area->unique.rsa.size == bits / 8 && BN_num_bits(modulus) == bits &&
+           BN_is_odd(modulus) && (exponent == 0 || exponent == RSA_EXPONENT) &&
            OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_RSA_N, modulus) &&
            OSSL_PARAM_BLD_push_uint32(builder, OSSL_PKEY_PARAM_RSA_E, RSA_EXPONENT);
 }
@@ -178,7 +219,7 @@ EVP_PKEY *tpm_public_pkey(const TPM2B_PUBLIC *public, struct error *err)
 {
     const TPMT_PUBLIC *area = &public->publicArea;
     bool is_rsa = area->type == TPM2_ALG_RSA;
-    uint8_t point[1 + 2 * 48];
+    uint8_t point[1 + 2 * COORDINATE_MAX_BYTES];
     _cleanup_(bignum_cleanup) BIGNUM *modulus =
         is_rsa ? BN_bin2bn(area->unique.rsa.buffer, area->unique.rsa.size, NULL) : NULL;
     _cleanup_(param_builder_cleanup) OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();

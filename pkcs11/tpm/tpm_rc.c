@@ -82,6 +82,19 @@ static const struct rule rules[] = {
      "use ECDSA keys, or RSA with PKCS #1 v1.5"},
     {TPM_RC_BAD_REQUEST, TPM_RC_BAD_REQUEST, TPM_REACTION_FAIL, ERROR_INVALID_ARGUMENT,
      "the signature scheme or digest does not fit the key", NULL},
+    {TPM_RC_OTHER_EK, TPM_RC_OTHER_EK, TPM_REACTION_FAIL, ERROR_FAILED_PRECONDITION,
+     "the endorsement key is not the one known from before",
+     "the TPM was replaced, or its manufacturer's secrets were cleared"},
+    {TPM_RC_ENDORSEMENT_PASSWORD, TPM_RC_ENDORSEMENT_PASSWORD, TPM_REACTION_FAIL,
+     ERROR_FAILED_PRECONDITION, "the endorsement hierarchy has a password",
+     "persist the endorsement key of a certificate of the high range, or take the password off by "
+     "tpm2_changeauth -c endorsement"},
+    {TPM_RC_EK_LOCKOUT, TPM_RC_EK_LOCKOUT, TPM_REACTION_FAIL, ERROR_FAILED_PRECONDITION,
+     "the TPM is in dictionary attack lockout, which its endorsement key is not exempt from",
+     "it ends by itself, or at once by tpm2_dictionarylockout -c"},
+    {TPM_RC_CREDENTIAL, TPM_RC_CREDENTIAL, TPM_REACTION_FAIL, ERROR_PERMISSION_DENIED,
+     "the credential is not for this endorsement key and this attestation key",
+     "it was made for another host, for an attestation key of before, or it was changed"},
     /* Whoever asks again at once only waits as long again; the keystore does so from time to time.
      */
     {TPM_RC_OVERDUE, TPM_RC_OVERDUE, TPM_REACTION_FAIL, ERROR_UNAVAILABLE,
@@ -132,6 +145,11 @@ enum tpm_reaction tpm_rc_reaction(TSS2_RC rc)
     return find_rule(rc)->reaction;
 }
 
+bool tpm_rc_is(TSS2_RC rc, TSS2_RC code)
+{
+    return tpm_rc_reduce(rc) == code;
+}
+
 bool tpm_rc_is_integrity(TSS2_RC rc)
 {
     return tpm_rc_reduce(rc) == TPM2_RC_INTEGRITY;
@@ -141,6 +159,11 @@ bool tpm_rc_is_handle(TSS2_RC rc)
 {
     TSS2_RC code = tpm_rc_reduce(rc);
     return code == TPM2_RC_HANDLE || (code >= TPM2_RC_REFERENCE_H0 && code <= TPM2_RC_REFERENCE_H6);
+}
+
+bool tpm_rc_is_bad_auth(TSS2_RC rc)
+{
+    return tpm_rc_reduce(rc) == TPM2_RC_BAD_AUTH;
 }
 
 bool tpm_rc_is_parameter(TSS2_RC rc)

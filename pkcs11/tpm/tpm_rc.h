@@ -19,6 +19,10 @@
 #define TPM_RC_PSS_SALT TPM_RC_LOCAL(6)
 #define TPM_RC_BAD_REQUEST TPM_RC_LOCAL(7)
 #define TPM_RC_OVERDUE TPM_RC_LOCAL(8)
+#define TPM_RC_OTHER_EK TPM_RC_LOCAL(9)
+#define TPM_RC_ENDORSEMENT_PASSWORD TPM_RC_LOCAL(10)
+#define TPM_RC_EK_LOCKOUT TPM_RC_LOCAL(11)
+#define TPM_RC_CREDENTIAL TPM_RC_LOCAL(12)
 
 enum tpm_reaction {
     TPM_REACTION_FAIL,        /* trying again changes nothing */
@@ -33,11 +37,18 @@ enum tpm_reaction {
 /* What to do about rc, which is not 0. Unknown codes: FAIL. */
 enum tpm_reaction tpm_rc_reaction(TSS2_RC rc);
 
+/* Whether a TPM answered with code, such as TPM2_RC_POLICY_FAIL, whatever layer passed it on and
+ * whichever parameter, handle or session it speaks of. */
+bool tpm_rc_is(TSS2_RC rc, TSS2_RC code);
+
 /* Whether the TPM found that a blob or saved context is not its own, or no longer. */
 bool tpm_rc_is_integrity(TSS2_RC rc);
 
 /* Whether there is no object at the handle. */
 bool tpm_rc_is_handle(TSS2_RC rc);
+
+/* Whether an authorization value is not what was given, where no dictionary attack counts. */
+bool tpm_rc_is_bad_auth(TSS2_RC rc);
 
 /* Whether the TPM refused a parameter of the command, as it does with algorithms it lacks. */
 bool tpm_rc_is_parameter(TSS2_RC rc);

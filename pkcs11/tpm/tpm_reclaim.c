@@ -13,6 +13,7 @@ static bool qualify(const struct tpm_crypto *crypto, struct bytes parent,
 {
     const struct bytes parts[] = {parent, tpm_name_bytes(name)};
     memcpy(ret_qualified->data, name->data, 2);
+    ret_qualified->size = TPM_NAME_BYTES;
     return tpm_crypto_hash(crypto, parts, ARRAY_SIZE(parts), ret_qualified->data + 2);
 }
 
@@ -29,10 +30,23 @@ static bool is_child_of_primary(const struct tpm_device *device, const struct tp
                           tpm_name_bytes(&expected));
 }
 
+static bool is_of_template(const TPM2B_PUBLIC *public)
+{
+    TPM2B_PUBLIC key;
+    TPM2B_PUBLIC ak;
+    for (unsigned type = 0; type < KEY_TYPE_COUNT; type++) {
+        tpm_public_key_template(type, &key);
+        tpm_public_ak_template(type, &ak);
+        if (tpm_public_matches(public, &key) || tpm_public_matches(public, &ak)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_left_behind(const struct tpm_device *device, TPM2_HANDLE handle)
 {
     TPM2B_PUBLIC public;
-    TPM2B_PUBLIC template;
     TPM2B_NAME qualified;
     struct tpm_name name;
     struct tpm_transport *transport = device->cache.transport;
@@ -40,13 +54,11 @@ static bool is_left_behind(const struct tpm_device *device, TPM2_HANDLE handle)
         tpm_public_name(&device->crypto, &public, &name) != TSS2_RC_SUCCESS) {
         return false;
     }
-    for (unsigned type = 0; type < KEY_TYPE_COUNT; type++) {
-        tpm_public_key_template(type, &template);
-        if (tpm_public_matches(&public, &template)) {
-            return is_child_of_primary(device, &name, &qualified);
-        }
+    if (is_of_template(&public)) {
+        return is_child_of_primary(device, &name, &qualified);
     }
-    return tpm_name_is_equal(&name, &device->primary.object.name);
+    return tpm_name_is_equal(&name, &device->primary.object.name) ||
+           tpm_name_is_equal(&name, &device->ek_name);
 }
 
 void tpm_reclaim_objects(struct tpm_device *device)
@@ -76,9 +88,10 @@ static bool has_handle(const TPML_HANDLE *handles, TPM2_HANDLE handle)
     return false;
 }
 
-/* Those that nobody freed while we waited, without those to be spared. */
+/* Those that nobody freed while we waited, without those to be spared. Policy sessions of other
+ * programs may well be idle for as long. */
 static void flush_idle_sessions(struct tpm_device *device, const TPML_HANDLE *spared,
-                                const char *reason)
+                                bool with_policies, const char *reason)
 {
     TPML_HANDLE before = {0};
     TPML_HANDLE after = {0};
@@ -93,8 +106,8 @@ static void flush_idle_sessions(struct tpm_device *device, const TPML_HANDLE *sp
     }
     for (size_t i = 0; i < MIN(after.count, ARRAY_SIZE(after.handle)); i++) {
         TPM2_HANDLE handle = after.handle[i];
-        if (handle >> TPM2_HR_SHIFT == TPM2_HT_HMAC_SESSION && has_handle(&before, handle) &&
-            !has_handle(spared, handle) &&
+        bool is_meant = handle >> TPM2_HR_SHIFT == TPM2_HT_HMAC_SESSION || with_policies;
+        if (is_meant && has_handle(&before, handle) && !has_handle(spared, handle) &&
             tpm_command_flush(&device->transport, handle) == TSS2_RC_SUCCESS) {
             log_warning("keystore %s: flushed the session 0x%x, as %s", device->name, handle,
                         reason);
@@ -105,7 +118,7 @@ static void flush_idle_sessions(struct tpm_device *device, const TPML_HANDLE *sp
 void tpm_reclaim_sessions(struct tpm_device *device)
 {
     static const TPML_HANDLE none = {0};
-    flush_idle_sessions(device, &none,
+    flush_idle_sessions(device, &none, false,
                         "all session slots of the TPM were taken and nobody seemed to use it");
 }
 
@@ -113,7 +126,7 @@ void tpm_reclaim_astray_session(struct tpm_device *device)
 {
     if (device->is_session_astray) {
         device->is_session_astray = false;
-        flush_idle_sessions(device, &device->sessions_before,
+        flush_idle_sessions(device, &device->sessions_before, true,
                             "it was started by a command of ours whose answer was lost");
     }
 }

@@ -202,47 +202,101 @@ static void put_u32(uint32_t value, uint8_t ret_bytes[4])
     }
 }
 
-/* cpHash, HMAC, and the authorization area that carries it (Part 1 18.7). */
-static TSS2_RC authorize_command(struct tpm_session *session, const struct tpm_command *command,
-                                 const struct tpm_name *name)
+/* A command under way: its handles, and where in the authorization area the HMAC session is. */
+struct exchange {
+    const struct tpm_command *command;
+    const struct tpm_operand *operands;
+    size_t count;
+    TSS2L_SYS_AUTH_COMMAND auths;
+    size_t place;
+};
+
+/* The area without the HMAC session's own HMAC. Others need neither nonce nor HMAC: a password is
+ * empty, and so is the HMAC of a policy session that is bound to nothing (Part 1 19.6.5). */
+static bool list_auths(const struct tpm_session *session, struct exchange *exchange)
+{
+    TSS2L_SYS_AUTH_COMMAND *list = &exchange->auths;
+    bool is_listed = false;
+    for (size_t i = 0; i < exchange->count; i++) {
+        TPM2_HANDLE handle = exchange->operands[i].authorization;
+        if (handle == TPM2_RH_NULL) {
+            continue;
+        }
+        if (list->count == ARRAY_SIZE(list->auths) || (handle == 0 && is_listed)) {
+            return false;
+        }
+        if (handle == 0) {
+            is_listed = true;
+            exchange->place = list->count;
+        }
+        list->auths[list->count++].sessionHandle = handle;
+    }
+    if (!is_listed) {
+        if (list->count == ARRAY_SIZE(list->auths)) {
+            return false;
+        }
+        exchange->place = list->count++;
+    }
+    TPMS_AUTH_COMMAND *auth = &list->auths[exchange->place];
+    auth->sessionHandle = session->handle;
+    auth->nonce = session->nonce_caller;
+    auth->sessionAttributes = TPMA_SESSION_CONTINUESESSION | exchange->command->attributes;
+    auth->hmac.size = TPM_HASH_BYTES;
+    return true;
+}
+
+/* Over code, names and parameters (Part 1 16.7). */
+static bool hash_command(const struct tpm_session *session, const struct exchange *exchange,
+                         struct bytes parameters, uint8_t ret_hash[TPM_HASH_BYTES])
 {
     uint8_t code[4];
+    struct bytes parts[1 + TPM_OPERANDS_MAX + 1] = {{code, sizeof(code)}};
+    size_t count = 1;
+    put_u32(exchange->command->code, code);
+    for (size_t i = 0; i < exchange->count; i++) {
+        parts[count++] = exchange->operands[i].name;
+    }
+    parts[count++] = parameters;
+    return tpm_crypto_hash(session->crypto, parts, count, ret_hash);
+}
+
+/* cpHash, HMAC, and the authorization area that carries it (Part 1 18.7). */
+static TSS2_RC authorize_command(struct tpm_session *session, struct exchange *exchange)
+{
     uint8_t hash[TPM_HASH_BYTES];
     struct bytes parameters = {0};
     TSS2_SYS_CONTEXT *sys = session->transport->sys;
-    TSS2L_SYS_AUTH_COMMAND list = {.count = 1};
-    TPMS_AUTH_COMMAND *auth = &list.auths[0];
     TSS2_RC rc = Tss2_Sys_GetCpBuffer(sys, &parameters.size, &parameters.data);
     if (rc != TSS2_RC_SUCCESS) {
         return rc;
     }
-    put_u32(command->code, code);
-    const struct bytes parts[] = {{code, sizeof(code)}, tpm_name_bytes(name), parameters};
-    auth->sessionHandle = session->handle;
-    auth->nonce = session->nonce_caller;
-    auth->sessionAttributes = TPMA_SESSION_CONTINUESESSION | command->attributes;
-    auth->hmac.size = TPM_HASH_BYTES;
-    if (!tpm_crypto_hash(session->crypto, parts, ARRAY_SIZE(parts), hash) ||
+    if (!list_auths(session, exchange)) {
+        return TPM_RC_BAD_REQUEST;
+    }
+    TPMS_AUTH_COMMAND *auth = &exchange->auths.auths[exchange->place];
+    if (!hash_command(session, exchange, parameters, hash) ||
         !authenticate(session, hash, &session->nonce_caller, &session->nonce_tpm,
                       auth->sessionAttributes, auth->hmac.buffer)) {
         return TPM_RC_CRYPTO;
     }
-    return Tss2_Sys_SetCmdAuths(sys, &list);
+    return Tss2_Sys_SetCmdAuths(sys, &exchange->auths);
 }
 
 /* rpHash and HMAC of the answer; its new nonce is taken over when they are right. The library's
  * GetRspAuths has checked that the parameters lie within the answer, so it comes first. */
-static TSS2_RC check_answer(struct tpm_session *session, const struct tpm_command *command,
+static TSS2_RC check_answer(struct tpm_session *session, const struct exchange *exchange,
                             struct bytes *ret_parameters)
 {
+    const struct tpm_command *command = exchange->command;
     uint8_t head[8] = {0};
     uint8_t hash[TPM_HASH_BYTES];
     uint8_t mac[TPM_HASH_BYTES];
     TSS2_SYS_CONTEXT *sys = session->transport->sys;
     TSS2L_SYS_AUTH_RESPONSE list = {0};
-    const TPMS_AUTH_RESPONSE *auth = &list.auths[0];
-    if (Tss2_Sys_GetRspAuths(sys, &list) != TSS2_RC_SUCCESS || list.count != 1 ||
-        auth->nonce.size < NONCE_BYTES_MIN || auth->hmac.size != TPM_HASH_BYTES ||
+    const TPMS_AUTH_RESPONSE *auth = &list.auths[exchange->place];
+    if (Tss2_Sys_GetRspAuths(sys, &list) != TSS2_RC_SUCCESS ||
+        list.count != exchange->auths.count || auth->nonce.size < NONCE_BYTES_MIN ||
+        auth->hmac.size != TPM_HASH_BYTES ||
         Tss2_Sys_GetRpBuffer(sys, &ret_parameters->size, &ret_parameters->data) !=
             TSS2_RC_SUCCESS) {
         return TPM_RC_TAMPERED;
@@ -276,37 +330,41 @@ static TSS2_RC decrypt_answer(struct tpm_session *session, struct bytes paramete
         return TSS2_RC_SUCCESS;
     }
     memcpy(data, parameter.data, parameter.size);
-    if (!cipher(session, &session->nonce_tpm, &session->nonce_caller, false, data,
-                parameter.size)) {
-        return TPM_RC_CRYPTO;
+    TSS2_RC rc = TPM_RC_CRYPTO;
+    if (cipher(session, &session->nonce_tpm, &session->nonce_caller, false, data, parameter.size)) {
+        rc = Tss2_Sys_SetEncryptParam(session->transport->sys, parameter.size, data);
     }
-    return Tss2_Sys_SetEncryptParam(session->transport->sys, parameter.size, data);
+    OPENSSL_cleanse(data, parameter.size);
+    return rc;
 }
 
-static TSS2_RC seal_command(struct tpm_session *session, const struct tpm_command *command,
-                            const struct tpm_name *name)
+static TSS2_RC seal_command(struct tpm_session *session, struct exchange *exchange)
 {
     TSS2_RC rc = renew_nonce(&session->nonce_caller) ? TSS2_RC_SUCCESS : TPM_RC_CRYPTO;
-    if (rc == TSS2_RC_SUCCESS && (command->attributes & TPMA_SESSION_DECRYPT)) {
+    if (rc == TSS2_RC_SUCCESS && (exchange->command->attributes & TPMA_SESSION_DECRYPT)) {
         rc = encrypt_command(session);
     }
-    return rc == TSS2_RC_SUCCESS ? authorize_command(session, command, name) : rc;
+    return rc == TSS2_RC_SUCCESS ? authorize_command(session, exchange) : rc;
 }
 
-static TSS2_RC unseal_answer(struct tpm_session *session, const struct tpm_command *command)
+static TSS2_RC unseal_answer(struct tpm_session *session, const struct exchange *exchange)
 {
     struct bytes parameters = {0};
-    TSS2_RC rc = check_answer(session, command, &parameters);
-    if (rc == TSS2_RC_SUCCESS && (command->attributes & TPMA_SESSION_ENCRYPT)) {
+    TSS2_RC rc = check_answer(session, exchange, &parameters);
+    if (rc == TSS2_RC_SUCCESS && (exchange->command->attributes & TPMA_SESSION_ENCRYPT)) {
         rc = decrypt_answer(session, parameters);
     }
     return rc;
 }
 
-TSS2_RC tpm_session_execute(struct tpm_session *session, const struct tpm_command *command,
-                            const struct tpm_name *name)
+TSS2_RC tpm_session_execute_on(struct tpm_session *session, const struct tpm_command *command,
+                               const struct tpm_operand *operands, size_t count)
 {
-    TSS2_RC rc = seal_command(session, command, name);
+    struct exchange exchange = {.command = command, .operands = operands, .count = count};
+    if (count > TPM_OPERANDS_MAX) {
+        return TPM_RC_BAD_REQUEST;
+    }
+    TSS2_RC rc = seal_command(session, &exchange);
     if (rc == TSS2_RC_SUCCESS) {
         rc = tpm_transport_execute(session->transport, command->name);
     }
@@ -314,10 +372,17 @@ TSS2_RC tpm_session_execute(struct tpm_session *session, const struct tpm_comman
         return rc;
     }
     session->commands++;
-    rc = unseal_answer(session, command);
+    rc = unseal_answer(session, &exchange);
     if (rc != TSS2_RC_SUCCESS) {
         /* The TPM's nonce moved on and ours did not. */
         tpm_session_end(session, true);
     }
     return rc;
+}
+
+TSS2_RC tpm_session_execute(struct tpm_session *session, const struct tpm_command *command,
+                            const struct tpm_name *name)
+{
+    const struct tpm_operand operand = {.name = tpm_name_bytes(name)};
+    return tpm_session_execute_on(session, command, &operand, 1);
 }

@@ -17,6 +17,16 @@ struct tpm_command {
                                 sized and so can be encrypted */
 };
 
+/* A handle of a command: the name of what is behind it, and what authorizes its use. */
+struct tpm_operand {
+    struct bytes name;
+    /* 0: the HMAC session, for one of them at most; TPM2_RS_PW: the empty authorization value;
+     * TPM2_RH_NULL: it needs none; else the handle of a policy session, which is used up. */
+    TPM2_HANDLE authorization;
+};
+/* More handles no command has. */
+enum { TPM_OPERANDS_MAX = 3 };
+
 /* As many as a TPM has slots for loaded sessions, on all that are known. */
 enum { TPM_SESSIONS_ENDED_MAX = 3 };
 
@@ -52,3 +62,8 @@ void tpm_session_end(struct tpm_session *session, bool may_flush);
  * the session can no longer be used. */
 TSS2_RC tpm_session_execute(struct tpm_session *session, const struct tpm_command *command,
                             const struct tpm_name *name);
+/* The same for a command with several handles, in their order. Where the session authorizes none of
+ * them it comes last and only protects what passes; the answer of a policy session is not checked,
+ * which the HMAC session's makes up for. At most two may need another authorization. */
+TSS2_RC tpm_session_execute_on(struct tpm_session *session, const struct tpm_command *command,
+                               const struct tpm_operand *operands, size_t count);

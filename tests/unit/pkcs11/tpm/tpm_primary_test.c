@@ -113,7 +113,8 @@ static void evict(const char *tcti, const TPM2B_PUBLIC *template)
     struct tpm_transport transport = {.conf = memory_copy_text(tcti)};
     assert_int_equal(tpm_transport_open(&transport), 0);
     if (template) {
-        assert_int_equal(tpm_command_create_primary(&transport, template, &handle, &public), 0);
+        assert_int_equal(
+            tpm_command_create_primary(&transport, TPM2_RH_OWNER, template, &handle, &public), 0);
     }
     assert_int_equal(
         Tss2_Sys_EvictControl(transport.sys, TPM2_RH_OWNER, handle, &password, persistent, NULL),

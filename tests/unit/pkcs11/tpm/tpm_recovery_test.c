@@ -271,8 +271,9 @@ static void objects_of_others_are_left_alone(void **state)
     tpm_public_key_template(KEY_TYPE_EC_P256, &template);
     assert_int_equal(tpm_transport_open(&transport), 0);
     for (size_t i = 0; i < ARRAY_SIZE(handles); i++) {
-        assert_int_equal(tpm_command_create_primary(&transport, &template, &handles[i], &public),
-                         0);
+        assert_int_equal(
+            tpm_command_create_primary(&transport, TPM2_RH_OWNER, &template, &handles[i], &public),
+            0);
     }
     assert_int_equal(device_try_sign(device, key, &err), ERROR_UNAVAILABLE);
     assert_non_null(strstr(err.text, "object slots"));
