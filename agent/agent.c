@@ -35,6 +35,9 @@ static int apply(struct agent *agent, const struct config *wanted, struct error 
     policy_set_rules(agent->policy, rules_copy(&wanted->rules));
     manager_set_rules(agent->manager, rules_copy(&wanted->rules));
     access_policy_changed(agent->access, NULL);
+    if (agent->node && wanted->has_node) {
+        node_set_settings(agent->node, &wanted->node);
+    }
     record_rules(agent, wanted);
     log_set_level(wanted->log_level);
     return 0;
@@ -139,14 +142,25 @@ static void issuer_stopped(void *user)
     }
 }
 
-static void manager_stopped(void *user)
+static void node_stopped(void *user)
 {
     struct agent *agent = user;
-    agent->manager = NULL;
+    agent->node = NULL;
     if (agent->issuer) {
         agent->issuer->operations->stop(agent->issuer, issuer_stopped, agent);
     } else {
         issuer_stopped(agent);
+    }
+}
+
+static void manager_stopped(void *user)
+{
+    struct agent *agent = user;
+    agent->manager = NULL;
+    if (agent->node) {
+        node_stop(agent->node, node_stopped, agent);
+    } else {
+        node_stopped(agent);
     }
 }
 

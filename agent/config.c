@@ -54,6 +54,7 @@ static struct config *config_new(const char *name)
     config->audit.head_interval_s = defaults.audit_head_interval_s;
     config->outside.timeout_ms = defaults.outside_timeout_ms;
     config->outside.cache_ms = defaults.outside_cache_ms;
+    config_node_defaults(&config->node);
     return config;
 }
 
@@ -153,6 +154,7 @@ void config_free(struct config *config)
     free(config->outside.url);
     free(config->outside.path);
     text_list_clear(&config->outside.continue_for);
+    node_settings_clear(&config->node);
     free(config->metrics_listen);
     text_list_clear(&config->warnings);
     free(config);

@@ -4,6 +4,8 @@
 
 #include "agent/audit/audit.h"
 #include "agent/issuer/entry.h"
+#include "agent/node/settings.h"
+#include "agent/pin.h"
 #include "agent/policy/outside.h"
 #include "agent/policy/rule.h"
 #include "lib/base/log.h"
@@ -13,9 +15,8 @@ enum config_keystore_type { CONFIG_KEYSTORE_TPM, CONFIG_KEYSTORE_PKCS11 };
 struct config_keystore {
     char *name;
     enum config_keystore_type type;
-    char *module, *token; /* pkcs11 */
-    char *pin_path; /* of pin = "file:PATH" (or "credential:NAME": below $CREDENTIALS_DIRECTORY);
-                       NULL: no login */
+    char *module, *token;  /* pkcs11 */
+    struct pin_source pin; /* "credential:NAME" is a file below $CREDENTIALS_DIRECTORY */
     bool is_isolated;
     unsigned workers;
 };
@@ -49,13 +50,15 @@ struct config {
     /* policy { opa path timeout cache continue_for } */
     bool has_outside;
     struct outside_config outside; /* default timeout 250ms, cache 1s */
-    char *metrics_listen;          /* metrics { listen }; NULL: off */
-    uint32_t recheck_interval_s;   /* default 10s; how often processes are looked at again */
-    uint32_t delivered_max_ttl_s;  /* default 1h */
-    unsigned key_pool_size;        /* default 4 */
-    unsigned connections_per_uid;  /* default 1024 */
-    uint64_t sha256_limit_bytes;   /* default 0: none */
-    struct text_list warnings;     /* "FILE:LINE: what": allowed, and yet hardly meant */
+    bool has_node;                 /* node { }; baseline { } */
+    struct node_settings node;
+    char *metrics_listen;         /* metrics { listen }; NULL: off */
+    uint32_t recheck_interval_s;  /* default 10s; how often processes are looked at again */
+    uint32_t delivered_max_ttl_s; /* default 1h */
+    unsigned key_pool_size;       /* default 4 */
+    unsigned connections_per_uid; /* default 1024 */
+    uint64_t sha256_limit_bytes;  /* default 0: none */
+    struct text_list warnings;    /* "FILE:LINE: what": allowed, and yet hardly meant */
 };
 
 enum { CONFIG_MAX_BYTES = 8 << 20 };

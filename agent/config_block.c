@@ -2,15 +2,17 @@
 
 #include "agent/config_finish.h"
 
-enum { TTL_MIN_S = 10, HOUR_S = 3600, DAY_S = 86400, YEAR_S = 365 * DAY_S };
+enum { TTL_MIN_S = 10, HOUR_S = 3600, DAY_S = 86400, WEEK_S = 7 * DAY_S, YEAR_S = 365 * DAY_S };
 enum { AGE_MAX_S = 10 * YEAR_S };
 enum { RATE_MAX = 1000000, ITEMS_MAX = 64, FILES_MAX = 1000000 };
+enum { HASHES_MAX = 4096, PCRS_MAX = PCR_BANKS_MAX * PCR_COUNT };
 enum { OUTSIDE_TIMEOUT_MIN_MS = 10, OUTSIDE_TIMEOUT_MAX_MS = 10000, OUTSIDE_CACHE_MAX_MS = 60000 };
 enum { CA_TTL_MIN_S = 2 * TTL_MIN_S, CA_TTL_MAX_S = 10 * YEAR_S };
 
 #define IN_CONFIG(field) offsetof(struct config, field)
 #define IN_KEYSTORE(field) offsetof(struct config_keystore, field)
 #define IN_ENTRY(field) offsetof(struct entry, field)
+#define IN_NODE(field) offsetof(struct config, node.field)
 #define IN_RULE(field) offsetof(struct config_rule, field)
 
 static const struct config_key root_keys[] = {
@@ -33,7 +35,7 @@ static const struct config_key keystore_keys[] = {
     {"type", config_read_keystore_type, IN_KEYSTORE(type), 0, 0, CONFIG_KEY_REQUIRED},
     {"module", config_read_module, IN_KEYSTORE(module), 0, 0, 0},
     {"token", config_read_token, IN_KEYSTORE(token), 0, 0, 0},
-    {"pin", config_read_pin, IN_KEYSTORE(pin_path), 0, 0, 0},
+    {"pin", config_read_pin, IN_KEYSTORE(pin), 0, 0, 0},
     {"isolate", config_read_boolean, IN_KEYSTORE(is_isolated), 0, 0, 0},
     {"workers", config_read_number, IN_KEYSTORE(workers), 1, 16, 0},
 };
@@ -74,6 +76,7 @@ static const struct config_key rule_keys[] = {
     {"max_process_age", config_read_duration, IN_RULE(rule.max_process_age_s), 1, AGE_MAX_S, 0},
     {"first_use_within", config_read_duration, IN_RULE(rule.first_use_within_s), 1, AGE_MAX_S, 0},
     {"requires_attested", config_read_boolean, IN_RULE(rule.requires_attested), 0, 0, 0},
+    {"evidence", config_read_boolean, IN_RULE(rule.may_show_evidence), 0, 0, 0},
     {"executables", config_read_executable, IN_RULE(rule.executables), 1, ITEMS_MAX,
      CONFIG_KEY_LIST},
 };
@@ -103,6 +106,26 @@ static const struct config_key policy_keys[] = {
      CONFIG_KEY_LIST},
 };
 
+static const struct config_key node_keys[] = {
+    {"keystore", config_read_name, IN_NODE(keystore), 0, 0, 0},
+    {"ek_ca", config_read_path, IN_NODE(ek_ca), 0, 0, 0},
+    {"ek_hashes", config_read_ek_hash, IN_NODE(ek_hashes), 1, HASHES_MAX, CONFIG_KEY_LIST},
+    {"pcrs", config_read_selection, IN_NODE(selection), 0, 0, 0},
+    {"facts", config_read_fact, IN_NODE(facts), 1, ITEMS_MAX, CONFIG_KEY_LIST},
+    {"event_log", config_read_event_log, IN_NODE(event_log_path), 0, 0, 0},
+    {"ima", config_read_ima, IN_NODE(ima_path), 0, 0, 0},
+    {"resets", config_read_resets, IN_NODE(resets), 0, 0, 0},
+    {"ak", config_read_ak_type, IN_NODE(ak_type), 0, 0, 0},
+    {"reattest_interval", config_read_duration, IN_NODE(reattest_interval_s), 1, WEEK_S, 0},
+    {"on_failure", config_read_node_failure, IN_NODE(on_failure), 0, 0, 0},
+    {"counter", config_read_counter, IN_NODE(counter_index), 0, 0, 0},
+};
+
+static const struct config_key baseline_keys[] = {
+    {"pcrs", config_read_pcr, offsetof(struct baseline, pcrs), 1, PCRS_MAX,
+     CONFIG_KEY_LIST | CONFIG_KEY_REQUIRED},
+};
+
 static const struct config_key metrics_keys[] = {
     {"listen", config_read_listen, IN_CONFIG(metrics_listen), 0, 0, CONFIG_KEY_REQUIRED},
 };
@@ -127,6 +150,11 @@ static void *target_rule(struct config_parse *parse)
     return &parse->rule;
 }
 
+static void *target_baseline(struct config_parse *parse)
+{
+    return &parse->baseline;
+}
+
 #define KEYS(table) table, ARRAY_SIZE(table)
 
 const struct config_block config_blocks[] = {
@@ -139,6 +167,8 @@ const struct config_block config_blocks[] = {
     {"workload", NULL, false, KEYS(workload_keys), target_config, config_finish_nothing},
     {"audit", NULL, false, KEYS(audit_keys), target_config, config_finish_audit},
     {"policy", NULL, false, KEYS(policy_keys), target_config, config_finish_policy},
+    {"node", NULL, false, KEYS(node_keys), target_config, config_finish_node},
+    {"baseline", "its name", true, KEYS(baseline_keys), target_baseline, config_finish_baseline},
     {"metrics", NULL, false, KEYS(metrics_keys), target_config, config_finish_nothing},
 };
 const size_t config_block_count = ARRAY_SIZE(config_blocks);

@@ -30,8 +30,9 @@ struct config_parse {
     struct config_keystore keystore;
     struct entry *entry;
     struct config_rule rule;
-    struct config_lines entry_lines, rule_lines;
-    unsigned issuer_line, audit_line, policy_line; /* 0: there is none */
+    struct baseline baseline;
+    struct config_lines entry_lines, rule_lines, baseline_lines;
+    unsigned issuer_line, audit_line, policy_line, node_line; /* 0: there is none */
 };
 
 struct config_block {
@@ -60,6 +61,10 @@ int config_run_libconfuse(struct config_parse *parse, struct error *err);
 
 /* Everything that concerns several blocks at once; errors have file and line. */
 int config_check(struct config_parse *parse, struct error *err);
+
+/* The block node, and baselines. */
+int config_check_node(const struct config_parse *parse, struct error *err);
+void config_node_defaults(struct node_settings *settings);
 
 /* Fills the configuration's warnings: what is allowed, and yet hardly meant. */
 void config_warn(struct config_parse *parse);

@@ -67,6 +67,12 @@ static int check_keystores(const struct config_parse *parse, struct error *err)
                              "add tpm { tcti = \"device:/dev/tpmrm0\" }",
                              parse->name, config->keystores[i].name);
         }
+        if (config->keystores[i].pin.kind == PIN_TPM_SEALED && !config->tcti) {
+            return error_set(err, ERROR_INVALID_ARGUMENT,
+                             "%s: the pin of keystore \"%s\" is sealed to the TPM, but there is no "
+                             "block tpm; add tpm { tcti = \"device:/dev/tpmrm0\" }",
+                             parse->name, config->keystores[i].name);
+        }
     }
     return 0;
 }
@@ -226,7 +232,7 @@ int config_check(struct config_parse *parse, struct error *err)
 {
     static int (*const checks[])(const struct config_parse *parse, struct error *err) = {
         check_folders, check_keystores, check_issuer, check_rules,
-        check_entries, check_audit,     check_policy};
+        check_entries, check_audit,     check_policy, config_check_node};
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
         TRY(checks[i](parse, err));
     }

@@ -14,7 +14,7 @@ static void *grow(void *items, size_t count, size_t item_bytes)
     return is_full ? memory_resize_array(items, MAX(count * 2, (size_t)1), item_bytes) : items;
 }
 
-static void add_line(struct config_lines *lines, unsigned line)
+void config_add_line(struct config_lines *lines, unsigned line)
 {
     lines->items = grow(lines->items, lines->count, sizeof(*lines->items));
     lines->items[lines->count++] = line;
@@ -40,7 +40,7 @@ int config_finish_tpm(struct config_parse *parse, const char *title, unsigned li
 /* The keys that only one type of keystore has. */
 static int check_keystore_type(const struct config_keystore *keystore, struct error *err)
 {
-    bool has_pkcs11_key = keystore->module || keystore->token || keystore->pin_path ||
+    bool has_pkcs11_key = keystore->module || keystore->token || keystore->pin.path ||
                           keystore->is_isolated || keystore->workers > 0;
     if (keystore->type == CONFIG_KEYSTORE_TPM && has_pkcs11_key) {
         return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -118,7 +118,7 @@ int config_finish_entry(struct config_parse *parse, const char *title, unsigned 
     }
     config->entries = grow(config->entries, config->entry_count, sizeof(void *));
     config->entries[config->entry_count++] = take_ptr(parse->entry);
-    add_line(&parse->entry_lines, line);
+    config_add_line(&parse->entry_lines, line);
     return 0;
 }
 
@@ -195,7 +195,7 @@ int config_finish_rule(struct config_parse *parse, const char *title, unsigned l
     rules->items[rules->count++] = open->rule;
     open->rule = (struct rule){0};
     config_rule_clear(open);
-    add_line(&parse->rule_lines, line);
+    config_add_line(&parse->rule_lines, line);
     return 0;
 }
 
@@ -228,7 +228,7 @@ void config_keystore_clear(struct config_keystore *keystore)
     free(keystore->name);
     free(keystore->module);
     free(keystore->token);
-    free(keystore->pin_path);
+    free(keystore->pin.path);
     *keystore = (struct config_keystore){0};
 }
 
@@ -248,4 +248,5 @@ void config_parse_clear(struct config_parse *parse)
     config_scan_clear(&parse->scan);
     free(parse->entry_lines.items);
     free(parse->rule_lines.items);
+    free(parse->baseline_lines.items);
 }

@@ -18,8 +18,13 @@ int config_finish_audit(struct config_parse *parse, const char *title, unsigned 
                         struct error *err);
 int config_finish_policy(struct config_parse *parse, const char *title, unsigned line,
                          struct error *err);
+int config_finish_node(struct config_parse *parse, const char *title, unsigned line,
+                       struct error *err);
+int config_finish_baseline(struct config_parse *parse, const char *title, unsigned line,
+                           struct error *err);
 int config_finish_nothing(struct config_parse *parse, const char *title, unsigned line,
                           struct error *err);
 
+void config_add_line(struct config_lines *lines, unsigned line);
 /* The entry whose block is open; made at its first key. Owned by parse. */
 struct entry *config_open_entry(struct config_parse *parse);

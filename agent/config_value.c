@@ -8,7 +8,7 @@
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
 
-enum { TEXT_MAX_BYTES = 4096, NAME_MAX_BYTES = 64 };
+enum { TEXT_MAX_BYTES = 4096, TITLE_MAX_BYTES = 64 };
 
 static int keep_text(const char *value, void *field)
 {
@@ -59,7 +59,7 @@ static bool is_name(const char *value)
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     size_t size = strspn(value, allowed);
-    return size > 0 && size <= NAME_MAX_BYTES && value[size] == '\0' && value[0] != '.';
+    return size > 0 && size <= TITLE_MAX_BYTES && value[size] == '\0' && value[0] != '.';
 }
 
 int config_read_name(const struct config_key *key, const char *value, void *field,
@@ -69,7 +69,7 @@ int config_read_name(const struct config_key *key, const char *value, void *fiel
     if (!is_name(value)) {
         return error_set(err, ERROR_INVALID_ARGUMENT,
                          "\"%.100s\" is not a name of 1 to %d of a-z A-Z 0-9 . _ -", value,
-                         NAME_MAX_BYTES);
+                         TITLE_MAX_BYTES);
     }
     return keep_text(value, field);
 }
@@ -98,20 +98,30 @@ int config_read_token(const struct config_key *key, const char *value, void *fie
 }
 
 /* What stands where a PIN is expected may be one, so these errors never repeat it. */
-static int read_pin_file(const char *path, void *field, struct error *err)
+static int read_pin_file(const char *path, struct pin_source *pin, struct error *err)
 {
     if (check_path(path, NULL) < 0) {
         return error_set(err, ERROR_INVALID_ARGUMENT,
                          "after \"file:\" comes the absolute path of a file, as in "
                          "\"file:/etc/signet/hsm.pin\"");
     }
-    return keep_text(path, field);
+    return keep_text(path, &pin->path);
 }
 
-static int read_pin_credential(const char *name, void *field, struct error *err)
+static int read_pin_sealed(const char *path, struct pin_source *pin, struct error *err)
+{
+    if (check_path(path, NULL) < 0) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "after \"tpm-sealed:\" comes the absolute path of a file that signet "
+                         "seal wrote, as in \"tpm-sealed:/etc/signet/hsm.sealed\"");
+    }
+    pin->kind = PIN_TPM_SEALED;
+    return keep_text(path, &pin->path);
+}
+
+static int read_pin_credential(const char *name, struct pin_source *pin, struct error *err)
 {
     const char *folder = getenv("CREDENTIALS_DIRECTORY");
-    char **path = field;
     if (!is_name(name)) {
         return error_set(err, ERROR_INVALID_ARGUMENT,
                          "after \"credential:\" comes the name of a systemd credential, of a-z "
@@ -122,7 +132,7 @@ static int read_pin_credential(const char *name, void *field, struct error *err)
                          "\"credential:NAME\" needs systemd, but CREDENTIALS_DIRECTORY is not "
                          "set; add LoadCredential=NAME:PATH to the unit, or use \"file:PATH\"");
     }
-    *path = file_join(folder, name);
+    pin->path = file_join(folder, name);
     return 0;
 }
 
@@ -130,8 +140,10 @@ int config_read_pin(const struct config_key *key, const char *value, void *field
 {
     static const struct {
         const char *prefix;
-        int (*read)(const char *value, void *field, struct error *err);
-    } sources[] = {{"file:", read_pin_file}, {"credential:", read_pin_credential}};
+        int (*read)(const char *value, struct pin_source *pin, struct error *err);
+    } sources[] = {{"file:", read_pin_file},
+                   {"credential:", read_pin_credential},
+                   {"tpm-sealed:", read_pin_sealed}};
     (void)key;
     for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
         size_t size = strlen(sources[i].prefix);
@@ -142,7 +154,8 @@ int config_read_pin(const struct config_key *key, const char *value, void *field
     return error_set(err, ERROR_INVALID_ARGUMENT,
                      "a PIN is not written into this file, since it would end up in backups and "
                      "in the hands of whoever may read it; write it to a file of mode 0600 and "
-                     "give \"file:PATH\", or give \"credential:NAME\" of systemd");
+                     "give \"file:PATH\", give \"credential:NAME\" of systemd, or seal it "
+                     "(signet seal) and give \"tpm-sealed:PATH\"");
 }
 
 int config_read_trust_domain(const struct config_key *key, const char *value, void *field,

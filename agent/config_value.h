@@ -34,7 +34,7 @@ int config_read_module(const struct config_key *key, const char *value, void *fi
 /* char *: the label of a token, or a pkcs11: URI without a PIN. */
 int config_read_token(const struct config_key *key, const char *value, void *field,
                       struct error *err);
-/* char *: the path of the file with the PIN. The value is never repeated in an error. */
+/* struct pin_source. The value is never repeated in an error. */
 int config_read_pin(const struct config_key *key, const char *value, void *field,
                     struct error *err);
 /* char *: a trust domain name. */
@@ -84,6 +84,30 @@ int config_read_audience(const struct config_key *key, const char *value, void *
                          struct error *err);
 int config_read_executable(const struct config_key *key, const char *value, void *field,
                            struct error *err);
+/* Of the block node. struct pcr_selection; struct text_list of hashes of EKs, and of facts; char *:
+ * of an event log and of IMA's list ("none", "kernel" or a path); enum reset_policy; enum
+ * node_on_failure; enum key_type; uint32_t: an NV index, 0 for "none". */
+int config_read_selection(const struct config_key *key, const char *value, void *field,
+                          struct error *err);
+int config_read_ek_hash(const struct config_key *key, const char *value, void *field,
+                        struct error *err);
+int config_read_fact(const struct config_key *key, const char *value, void *field,
+                     struct error *err);
+int config_read_event_log(const struct config_key *key, const char *value, void *field,
+                          struct error *err);
+int config_read_ima(const struct config_key *key, const char *value, void *field,
+                    struct error *err);
+int config_read_resets(const struct config_key *key, const char *value, void *field,
+                       struct error *err);
+int config_read_node_failure(const struct config_key *key, const char *value, void *field,
+                             struct error *err);
+int config_read_ak_type(const struct config_key *key, const char *value, void *field,
+                        struct error *err);
+int config_read_counter(const struct config_key *key, const char *value, void *field,
+                        struct error *err);
+/* struct pcr_set: one more register. */
+int config_read_pcr(const struct config_key *key, const char *value, void *field,
+                    struct error *err);
 /* char *: metrics_listen_check. */
 int config_read_listen(const struct config_key *key, const char *value, void *field,
                        struct error *err);

@@ -89,11 +89,36 @@ static bool warn_of_no_entry(struct config_parse *parse, const struct rule *rule
     return add_warning(parse, warning);
 }
 
+/* Who believes any TPM at first sight should know that he does. */
+static void warn_of_node(struct config_parse *parse)
+{
+    const struct config *config = parse->config;
+    if (config->has_node && !config->node.ek_ca && config->node.ek_hashes.count == 0) {
+        _cleanup_(free_cleanup) char *warning =
+            text_format("%s:%u: node: without ek_ca or ek_hashes any TPM is believed at first "
+                        "sight, and only that one from then on",
+                        parse->name, parse->node_line);
+        (void)add_warning(parse, warning);
+    }
+    for (size_t i = 0; i < config->rules.count && !config->has_node; i++) {
+        if (config->rules.items[i].requires_attested) {
+            _cleanup_(free_cleanup) char *warning =
+                text_format("%s:%u: rule \"%s\" requires that this node is attested, which it "
+                            "never is without a block node",
+                            parse->name, line_of(parse, &config->rules.items[i]),
+                            config->rules.items[i].pattern);
+            (void)add_warning(parse, warning);
+            return;
+        }
+    }
+}
+
 /* Shadowed rules first: those are mistakes, while a rule without an entry may be meant so. */
 void config_warn(struct config_parse *parse)
 {
     const struct config *config = parse->config;
     const struct rules *rules = &config->rules;
+    warn_of_node(parse);
     _cleanup_(free_cleanup) const char **ids = sorted_ids(config);
     bool has_room = true;
     for (size_t i = 0; i < rules->count && has_room; i++) {

@@ -74,11 +74,13 @@ static void configure_tpm(struct slot *slot, const struct config *config,
 static void configure_module(struct slot *slot, const struct config *config,
                              const struct config_keystore *wanted)
 {
-    (void)config;
+    bool is_sealed = wanted->pin.kind == PIN_TPM_SEALED;
     slot->driver_config.module = (struct module_config){
         .module = wanted->module,
         .token = wanted->token,
-        .pin_path = wanted->pin_path,
+        .pin_path = wanted->pin.path,
+        .read_pin = is_sealed ? pin_read_sealed : NULL,
+        .pin_user = config->tcti,
         .workers = wanted->workers,
         .is_isolated = wanted->is_isolated,
     };

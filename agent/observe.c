@@ -229,6 +229,31 @@ static void observe_outside(struct agent *agent, struct buffer *text)
     metric_sample(text, answers, "", LABELS("answer", "none"), (double)status.failed);
 }
 
+static void observe_node(struct agent *agent, struct buffer *text)
+{
+    static const char reason[] = "signet_node_reason";
+    struct node_counters counters = {0};
+    struct node_state state;
+    if (!agent->node) {
+        return;
+    }
+    node_state(agent->node, &state);
+    node_counters(agent->node, &counters);
+    gauge(text, "signet_node_attested", "Whether the last attestation of this node succeeded.",
+          state.is_attested);
+    metric_family(text, reason, METRIC_GAUGE, "Why it did not; always 1, absent where it did.");
+    if (!state.is_attested) {
+        metric_sample(text, reason, "", LABELS("reason", verdict_reason_name(state.reason)), 1);
+    }
+    gauge(text, "signet_node_attested_timestamp_seconds",
+          "When it last succeeded, since 1970; 0: never.", (double)state.attested_at_s);
+    counter(text, "signet_node_attestations_total", "Attestations of this node.",
+            counters.attestations);
+    counter(text, "signet_node_attestation_failures_total", "Of these, the ones that failed.",
+            counters.failures);
+    counter(text, "signet_node_evidence_total", "Evidence made for others.", counters.evidence);
+}
+
 static double resident_bytes(void)
 {
     unsigned long long size = 0;
@@ -284,8 +309,8 @@ static void observe_process(struct agent *agent, struct buffer *text)
 void observe_metrics(void *user, struct buffer *ret_text)
 {
     static void (*const parts[])(struct agent * agent, struct buffer * text) = {
-        observe_svids,     observe_access, observe_locks,   observe_tokens,  observe_sockets,
-        observe_keystores, observe_audit,  observe_outside, observe_process,
+        observe_svids,     observe_access, observe_locks,   observe_tokens, observe_sockets,
+        observe_keystores, observe_audit,  observe_outside, observe_node,   observe_process,
     };
     observe_build(ret_text);
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {

@@ -13,8 +13,8 @@ static bool is_same_keystore(const struct config_keystore *a, const struct confi
 {
     return is_same_text(a->name, b->name) && a->type == b->type &&
            is_same_text(a->module, b->module) && is_same_text(a->token, b->token) &&
-           is_same_text(a->pin_path, b->pin_path) && a->is_isolated == b->is_isolated &&
-           a->workers == b->workers;
+           a->pin.kind == b->pin.kind && is_same_text(a->pin.path, b->pin.path) &&
+           a->is_isolated == b->is_isolated && a->workers == b->workers;
 }
 
 static bool has_same_keystores(const struct config *a, const struct config *b)
@@ -61,6 +61,15 @@ static bool has_same_outside(const struct config *a, const struct config *b)
            text_list_is_equal(&a->outside.continue_for, &b->outside.continue_for);
 }
 
+static bool has_same_node(const struct config *a, const struct config *b)
+{
+    return a->has_node == b->has_node && is_same_text(a->node.keystore, b->node.keystore) &&
+           a->node.ak_type == b->node.ak_type &&
+           is_same_text(a->node.event_log_path, b->node.event_log_path) &&
+           is_same_text(a->node.ima_path, b->node.ima_path) &&
+           a->node.counter_index == b->node.counter_index;
+}
+
 char *reload_restart_keys(const struct config *running, const struct config *wanted)
 {
     const struct {
@@ -78,6 +87,7 @@ char *reload_restart_keys(const struct config *running, const struct config *wan
         {"sha256_limit", running->sha256_limit_bytes == wanted->sha256_limit_bytes},
         {"audit", has_same_audit(running, wanted)},
         {"policy", has_same_outside(running, wanted)},
+        {"node", has_same_node(running, wanted)},
         {"metrics", is_same_text(running->metrics_listen, wanted->metrics_listen)},
         {"recheck_interval", running->recheck_interval_s == wanted->recheck_interval_s},
     };

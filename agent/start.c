@@ -1,6 +1,7 @@
 #include "agent/handover.h"
 #include "agent/issuer/embedded.h"
 #include "agent/lock.h"
+#include "agent/node/attestation.h"
 #include "agent/observe.h"
 #include "agent/state.h"
 #include "lib/base/file.h"
@@ -34,6 +35,11 @@ static void keystore_changed(void *user, struct keystore *keystore)
     record_keystore(agent, keystore, &status);
     if (agent->manager && !agent->is_stopping) {
         manager_keystore_changed(agent->manager, keystore);
+    }
+    /* What comes back may be another TPM, or not what it was. */
+    if (agent->node && !agent->is_stopping && status.state == KEYSTORE_STATE_READY &&
+        keystore == node_keystore(agent->node)) {
+        node_attest(agent->node, NULL, NULL);
     }
 }
 
@@ -103,6 +109,82 @@ static int start_issuer(struct agent *agent, struct error *err)
     log_info("issuer ready name=%s keystore=%s", agent->issuer->operations->name,
              config->issuer.keystore);
     return 0;
+}
+
+static int may_issue(void *user, struct error *err)
+{
+    const struct agent *agent = user;
+    struct node_state state;
+    if (!agent->node) {
+        return error_set(err, ERROR_CANCELLED, "the agent is stopping");
+    }
+    node_state(agent->node, &state);
+    return state.is_issuing_denied
+               ? error_set(err, ERROR_FAILED_PRECONDITION,
+                           "nothing is issued while this node is not attested: %s",
+                           state.reason_text)
+               : 0;
+}
+
+static void tell_policy(const struct agent *agent, const struct node_state *state)
+{
+    const struct policy_node node = {
+        .is_attested = state->is_attested,
+        .is_issuing_denied = state->is_issuing_denied,
+        .is_use_denied = state->is_use_denied,
+        .reason = state->reason_text[0] ? state->reason_text : NULL,
+    };
+    policy_set_node(agent->policy, &node);
+}
+
+static void node_changed(void *user, struct node *node)
+{
+    struct agent *agent = user;
+    struct node_state state;
+    if (agent->is_stopping) {
+        return;
+    }
+    node_state(node, &state);
+    tell_policy(agent, &state);
+    access_policy_changed(agent->access, NULL);
+    if (!state.is_issuing_denied) {
+        manager_try_again(agent->manager);
+    }
+}
+
+/* Before anything is issued or used: the first verdict holds from the start. */
+static int start_node(struct agent *agent, struct error *err)
+{
+    const struct config *config = agent->config;
+    const struct issuer_gate gate = {may_issue, agent};
+    const struct node_config wanted = {
+        .settings = &config->node,
+        .data_dir = config->data_dir,
+        .keystore = keystores_find(agent->keystores, config->node.keystore),
+        .tcti = config->tcti,
+        .audit = agent->audit,
+        .issuer = agent->issuer,
+        .changed = node_changed,
+        .user = agent,
+    };
+    struct node_state state;
+    TRY(node_new(&agent->loop, &wanted, &agent->node, err));
+    node_state(agent->node, &state);
+    tell_policy(agent, &state);
+    agent->issuer->operations->set_gate(agent->issuer, &gate);
+    return 0;
+}
+
+static int start_keystores(struct agent *agent, struct error *err)
+{
+    const struct config *config = agent->config;
+    if (keystores_new(&agent->loop, config, keystore_changed, agent, &agent->keystores, err) == 0) {
+        return 0;
+    }
+    if (config->has_node) {
+        node_explain_refusal(config->data_dir, config->tcti, err);
+    }
+    return -1;
 }
 
 static int start_attestor(struct agent *agent, struct error *err)
@@ -184,6 +266,7 @@ static int start_api(struct agent *agent, struct error *err)
         .outside = agent->outside,
         .audit = agent->audit,
         .usage = agent->usage,
+        .node = agent->node,
         .audit_folder = config->audit.folder,
         .trust_domain = config->trust_domain,
         .pkcs11_path = pkcs11_path,
@@ -223,11 +306,14 @@ int agent_start(struct agent *agent, struct error *err)
              config->trust_domain);
     TRY(service_manager_receive(&agent->passed, err));
     TRY(claim_folders(agent, err));
-    TRY(keystores_new(&agent->loop, config, keystore_changed, agent, &agent->keystores, err));
+    TRY(start_keystores(agent, err));
     agent_watch_signals(agent);
     TRY(start_audit(agent, err));
     TRY(start_policy(agent, err));
     TRY(start_issuer(agent, err));
+    if (config->has_node) {
+        TRY(start_node(agent, err));
+    }
     TRY(start_attestor(agent, err));
     TRY(start_manager(agent, err));
     TRY(open_sockets(agent, err));

@@ -6,6 +6,7 @@
 #include "agent/api/api.h"
 #include "agent/keystores.h"
 #include "agent/listener.h"
+#include "agent/node/node.h"
 #include "agent/service_manager.h"
 #include "agent/token/tokens.h"
 
@@ -22,6 +23,7 @@ struct agent {
     struct access *access;
     struct metrics_server *metrics; /* NULL: off */
     struct issuer *issuer;
+    struct node *node; /* NULL: no block node */
     struct manager *manager;
     struct attestor *attestor;
     struct api *api;
@@ -35,9 +37,9 @@ struct agent {
     bool is_stopping;
 };
 
-/* start.c: claims folders, then brings up keystores, audit log, policy, issuer, attestor, manager,
- * access, sockets, API, tokens and metrics, in this order. With an error some of them may be up;
- * agent.c takes all down in the same way. */
+/* start.c: claims folders, then brings up keystores, audit log, policy, issuer, node, attestor,
+ * manager, access, sockets, API, tokens and metrics, in this order. With an error some of them may
+ * be up; agent.c takes all down in the same way. */
 int agent_start(struct agent *agent, struct error *err);
 
 /* agent.c: reads the configuration again; struct api_config's reload. user is the agent. */

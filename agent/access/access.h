@@ -70,6 +70,12 @@ int access_watch_new(struct access *access, const struct caller *caller,
                      struct access_watch **ret_watch, struct error *err);
 /* NULL is allowed. */
 void access_watch_free(struct access_watch *watch);
+/* What the process may have, and yet a rule does not let it do: for the records, bounded as all
+ * refusals are. rule: its pattern; NULL: none. */
+void access_watch_note_denied(struct access_watch *watch, const char *spiffe_id, const char *rule,
+                              const char *reason);
+/* The process, for the records; borrowed. */
+const struct audit_process *access_watch_process(const struct access_watch *watch);
 /* The tag of a generation of the token, by which its guard knows the SVID: the beginning of its
  * key's id, which is a hash. */
 uint64_t access_tag(const struct svid_x509 *svid);

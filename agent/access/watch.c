@@ -194,6 +194,17 @@ int access_watch_new(struct access *access, const struct caller *caller,
     return 0;
 }
 
+void access_watch_note_denied(struct access_watch *watch, const char *spiffe_id, const char *rule,
+                              const char *reason)
+{
+    denial_note(watch->subject, spiffe_id, watch->asked, AUDIT_DECIDER_RULE, rule, reason);
+}
+
+const struct audit_process *access_watch_process(const struct access_watch *watch)
+{
+    return &watch->subject->process;
+}
+
 void access_watch_free(struct access_watch *watch)
 {
     if (!watch || watch->is_freed) {

@@ -148,6 +148,13 @@ struct rpc_service admin_service(struct api *api)
         {"TestRule", &admin__test_rule_request__descriptor, admin_test_rule},
         {"ListIdentities", &admin__list_identities_request__descriptor, admin_list_identities},
         {"GetAudit", &admin__get_audit_request__descriptor, admin_get_audit},
+        {"GetAttestation", &admin__get_attestation_request__descriptor, admin_get_attestation},
+        {"MakeEvidence", &admin__make_evidence_request__descriptor, admin_make_evidence},
+        {"RecordBaseline", &admin__record_baseline_request__descriptor, admin_record_baseline},
+        {"AnnounceBaseline", &admin__announce_baseline_request__descriptor,
+         admin_announce_baseline},
+        {"ListBaselines", &admin__list_baselines_request__descriptor, admin_list_baselines},
+        {"RemoveBaseline", &admin__remove_baseline_request__descriptor, admin_remove_baseline},
     };
     return (struct rpc_service){
         .name = "signet.admin.v1.Admin",

@@ -2,7 +2,9 @@
  * api. */
 #pragma once
 
+#include "attest/pcr.h"
 #include "lib/rpc/server.h"
+#include "proto/admin.pb-c.h"
 
 /* admin_entries.c */
 void admin_list_entries(struct rpc_call *call, const ProtobufCMessage *request, void *user);
@@ -18,3 +20,19 @@ void admin_test_rule(struct rpc_call *call, const ProtobufCMessage *request, voi
 void admin_list_identities(struct rpc_call *call, const ProtobufCMessage *request, void *user);
 /* admin_audit.c */
 void admin_get_audit(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+/* admin_attestation.c */
+void admin_get_attestation(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+void admin_make_evidence(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+/* Where there is nothing to tell, as there is no block node. */
+void admin_refuse_without_node(struct rpc_call *call);
+struct admin_pcrs {
+    Admin__Pcr items[PCR_BANKS_MAX * PCR_COUNT], *pointers[PCR_BANKS_MAX * PCR_COUNT];
+    size_t count;
+};
+/* Values are borrowed. */
+void admin_fill_pcrs(const struct pcr_set *set, struct admin_pcrs *ret_pcrs);
+/* admin_baselines.c */
+void admin_record_baseline(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+void admin_announce_baseline(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+void admin_list_baselines(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+void admin_remove_baseline(struct rpc_call *call, const ProtobufCMessage *request, void *user);

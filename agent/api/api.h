@@ -10,6 +10,7 @@
 struct access;   /* agent/access/access.h */
 struct accounts; /* agent/access/account.h */
 struct audit;    /* agent/audit/audit.h */
+struct node;     /* agent/node/node.h */
 struct outside;  /* agent/policy/outside.h */
 struct policy;   /* agent/policy/policy.h */
 struct usage;    /* agent/access/usage.h */
@@ -31,6 +32,7 @@ struct api_config {
     struct outside *outside; /* NULL: none */
     struct audit *audit;     /* NULL: no records; for tests */
     struct usage *usage;
+    struct node *node; /* NULL: this node is not attested */
     const char *audit_folder;
     const struct manager_keystore *keystores;
     size_t keystore_count;

@@ -1,5 +1,6 @@
 /* signet.workload.v1.HardwareIdentity: identities whose keys are used but not held. */
 #include "agent/api/encoding.h"
+#include "agent/api/evidence.h"
 #include "agent/api/watch.h"
 #include "lib/base/memory.h"
 #include "proto/hardware.pb-c.h"
@@ -75,11 +76,17 @@ static void fetch_x509_identities(struct rpc_call *call, const ProtobufCMessage 
     watch_start(user, call, &kind);
 }
 
+static void fetch_evidence(struct rpc_call *call, const ProtobufCMessage *request, void *user)
+{
+    evidence_start(user, call, (const Hardware__EvidenceRequest *)request);
+}
+
 struct rpc_service hardware_service(struct api *api)
 {
     static const struct rpc_method methods[] = {
         {"FetchX509Identities", &hardware__x509_identities_request__descriptor,
          fetch_x509_identities},
+        {"FetchEvidence", &hardware__evidence_request__descriptor, fetch_evidence},
     };
     return (struct rpc_service){
         .name = "signet.workload.v1.HardwareIdentity",

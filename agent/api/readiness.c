@@ -4,6 +4,7 @@
 
 #include "agent/api/context.h"
 #include "agent/audit/audit.h"
+#include "agent/node/node.h"
 #include "agent/policy/outside.h"
 #include "lib/base/clock.h"
 #include "lib/base/memory.h"
@@ -104,14 +105,33 @@ static bool assess_policy(const struct api *api, char *ret_detail, size_t size)
     return status.failure[0] == '\0';
 }
 
+static bool assess_node(const struct api *api, char *ret_detail, size_t size)
+{
+    struct node_state state;
+    if (!api->config.node) {
+        (void)snprintf(ret_detail, size, "no block node: nothing is asked of this host");
+        return true;
+    }
+    node_state(api->config.node, &state);
+    if (size > 0) {
+        int64_t age_s = MAX(clock_now_s() - state.checked_at_s, 0);
+        _cleanup_(free_cleanup) char *age = text_format_duration_ms((uint64_t)age_s * 1000);
+        if (state.is_attested) {
+            (void)snprintf(ret_detail, size, "attested %s ago", age);
+        } else {
+            (void)snprintf(ret_detail, size, "%s, on_failure %s: %.280s",
+                           verdict_reason_name(state.reason),
+                           node_on_failure_name(state.on_failure), state.reason_text);
+        }
+    }
+    return !state.is_issuing_denied;
+}
+
 static const struct {
     const char *name;
     assess_function *assess;
-} parts[] = {{"issuer", assess_issuer},
-             {"manager", assess_manager},
-             {"audit", assess_audit},
-             {"policy", assess_policy},
-             {"api", assess_api}};
+} parts[] = {{"issuer", assess_issuer}, {"manager", assess_manager}, {"audit", assess_audit},
+             {"policy", assess_policy}, {"node", assess_node},       {"api", assess_api}};
 
 void readiness_assess(const struct api *api, struct readiness *ret_readiness)
 {

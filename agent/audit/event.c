@@ -23,6 +23,7 @@ static const char *const action_names[AUDIT_ACTION_COUNT] = {
     [AUDIT_RULES_CHANGED] = "rules-changed",
     [AUDIT_NODE_ATTESTED] = "node-attested",
     [AUDIT_NODE_NOT_ATTESTED] = "node-not-attested",
+    [AUDIT_EVIDENCE] = "evidence",
     [AUDIT_KEYSTORE_LOST] = "keystore-lost",
     [AUDIT_KEYSTORE_BACK] = "keystore-back",
     [AUDIT_STARTED] = "started",

@@ -21,6 +21,7 @@ enum audit_action {
     AUDIT_RULES_CHANGED,
     AUDIT_NODE_ATTESTED,
     AUDIT_NODE_NOT_ATTESTED,
+    AUDIT_EVIDENCE, /* evidence about the node, or a key of an identity, was made for somebody */
     AUDIT_KEYSTORE_LOST,
     AUDIT_KEYSTORE_BACK,
     AUDIT_STARTED,

@@ -49,6 +49,13 @@ static void say_identity(struct sentence *sentence, const struct audit_event *ev
     say(sentence, event->spiffe_id ? event->spiffe_id : "an identity");
 }
 
+/* What evidence is about. */
+static void say_subject(struct sentence *sentence, const struct audit_event *event)
+{
+    say(sentence, event->spiffe_id ? "the key of " : "the node");
+    say(sentence, event->spiffe_id ? event->spiffe_id : "");
+}
+
 /* What a lock holds: all of the node where no identity is named. */
 static void say_target(struct sentence *sentence, const struct audit_event *event)
 {
@@ -111,6 +118,9 @@ static const struct form forms[AUDIT_ACTION_COUNT][2] = {
                              {{"the node could not be attested"}, {say_detail}}},
     [AUDIT_NODE_NOT_ATTESTED] = {{{"the node is not attested"}, {say_detail}},
                                  {{"the node is not attested"}, {say_detail}}},
+    [AUDIT_EVIDENCE] = {{{"evidence about ", " was made for "}, {say_subject, say_process}},
+                        {{"evidence about ", " could not be made for "},
+                         {say_subject, say_process}}},
     [AUDIT_KEYSTORE_LOST] = {{{"a keystore was lost"}, {say_detail}},
                              {{"a keystore was lost"}, {say_detail}}},
     [AUDIT_KEYSTORE_BACK] = {{{"a keystore is back"}, {say_detail}},

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "agent/issuer/ak_issuing.h"
 #include "agent/issuer/authority_table.h"
 #include "agent/issuer/embedded_new.h"
 #include "agent/issuer/entry_book.h"
@@ -25,6 +26,7 @@ struct embedded {
     struct succession *successions[AUTHORITY_KIND_COUNT];
     struct entry_book *book;
     struct issuing *issuing;
+    struct ak_issuing aks;
     struct upkeep upkeep;
     uint64_t sequence; /* of the bundle */
     struct bundle *bundle;
@@ -133,7 +135,7 @@ bool issuer_embedded_is_busy(struct issuer *issuer)
 {
     const struct embedded *embedded = embedded_of(issuer);
     bool is_busy = embedded->upkeep.is_in_hand || entry_book_is_busy(embedded->book) ||
-                   issuing_in_hand(embedded->issuing) > 0;
+                   issuing_in_hand(embedded->issuing) > 0 || embedded->aks.in_hand > 0;
     for (size_t i = 0; i < AUTHORITY_KIND_COUNT; i++) {
         is_busy |= succession_is_busy(embedded->successions[i]);
     }
@@ -209,6 +211,16 @@ static void embedded_jwt_issue(struct issuer *issuer, struct jwt_request *reques
     issuing_jwt(embedded_of(issuer)->issuing, request);
 }
 
+static void embedded_ak_certify(struct issuer *issuer, struct ak_request *request)
+{
+    ak_issuing_certify(&embedded_of(issuer)->aks, request);
+}
+
+static void embedded_set_gate(struct issuer *issuer, const struct issuer_gate *gate)
+{
+    issuing_set_gate(embedded_of(issuer)->issuing, gate);
+}
+
 static void embedded_entry_seen(struct issuer *issuer, const struct entry *entry)
 {
     entry_book_set_seen(embedded_of(issuer)->book, entry);
@@ -266,6 +278,7 @@ static void embedded_stop(struct issuer *issuer, void (*stopped)(void *user), vo
         succession_stop(embedded->successions[i]);
     }
     issuing_stop(embedded->issuing);
+    ak_issuing_stop(&embedded->aks);
     entry_book_flush(embedded->book);
     stop_when_idle(embedded);
 }
@@ -275,6 +288,8 @@ static const struct issuer_operations operations = {
     .start = embedded_start,
     .x509_issue = embedded_x509_issue,
     .jwt_issue = embedded_jwt_issue,
+    .ak_certify = embedded_ak_certify,
+    .set_gate = embedded_set_gate,
     .entry_seen = embedded_entry_seen,
     .entry_add = embedded_entry_add,
     .entry_remove = embedded_entry_remove,
@@ -376,6 +391,7 @@ static int open_parts(struct embedded *embedded, const struct embedded_config *c
         .mailbox = embedded->mailbox,
         .clock = &embedded->clock};
     embedded->issuing = issuing_new(&of_issuing);
+    ak_issuing_open(&embedded->aks, &of_issuing);
     embedded->upkeep.store = embedded->store;
     embedded->upkeep.mailbox = embedded->mailbox;
     embedded->upkeep.clock = &embedded->clock;

@@ -48,6 +48,25 @@ struct jwt_request {
     int64_t issued_at_s, expires_at_s;
 };
 
+/* A certificate wanted for a TPM's attestation key, which an attestation has just shown to be in
+ * the TPM of that EK (attest/judge.h tells what is in it). As with x509_request. */
+struct ak_request {
+    struct bytes public_key;    /* SubjectPublicKeyInfo DER */
+    const char *ek_fingerprint; /* "sha256:HEX" */
+    uint32_t ttl_s;             /* cut where the CA ends before */
+    void (*done)(struct ak_request *request, const struct error *failure);
+    void *user;
+    struct buffer chain; /* leaf first, DER one after the other; never the root */
+    int64_t expires_at_s;
+};
+
+/* Asked before anything is signed for anybody; its error is what the request fails with. Loop
+ * thread. */
+struct issuer_gate {
+    int (*may_issue)(void *user, struct error *err);
+    void *user;
+};
+
 struct issuer_health {
     bool is_ready;
     char reason[256]; /* why not */
@@ -59,6 +78,10 @@ struct issuer_operations {
     int (*start)(struct issuer *issuer, const struct issuer_listener *listener, struct error *err);
     void (*x509_issue)(struct issuer *issuer, struct x509_request *request);
     void (*jwt_issue)(struct issuer *issuer, struct jwt_request *request);
+    /* NULL where the issuer makes no such certificates. The gate is not asked. */
+    void (*ak_certify)(struct issuer *issuer, struct ak_request *request);
+    /* Before start. */
+    void (*set_gate)(struct issuer *issuer, const struct issuer_gate *gate);
     /* Remembers that a workload had the entry. Not urgent, never fails. */
     void (*entry_seen)(struct issuer *issuer, const struct entry *entry);
     /* The admin API's; NULL where entries are not managed here. done runs once it is durable. The

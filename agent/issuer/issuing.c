@@ -14,6 +14,7 @@ enum { BACKDATING_S = 10 };
 
 struct issuing {
     struct issuing_config config;
+    struct issuer_gate gate; /* may_issue NULL: none */
     size_t in_hand;
     atomic_bool is_stopping; /* read by workers */
 };
@@ -197,10 +198,19 @@ static void work_run(struct keystore_job *job)
     }
 }
 
+static int ask_gate(const struct issuing *issuing, struct error *err)
+{
+    const struct issuer_gate *gate = &issuing->gate;
+    return gate->may_issue ? gate->may_issue(gate->user, err) : 0;
+}
+
 static void work_delivered(struct mailbox_message *message)
 {
     struct keystore_job *job = container_of(message, struct keystore_job, message);
     struct issue *issue = container_of(job, struct issue, work);
+    if (!issue->is_failed && ask_gate(issue->issuing, &issue->failure) < 0) {
+        issue->is_failed = true; /* it was shut while the keystore was at it */
+    }
     if (issue->is_failed) {
         answer(issue);
         return;
@@ -279,7 +289,8 @@ void issuing_x509(struct issuing *issuing, struct x509_request *request)
         issue_new(issuing, AUTHORITY_KIND_X509, request->entry,
                   request->is_urgent ? KEYSTORE_PRIORITY_ISSUE : KEYSTORE_PRIORITY_BACKGROUND);
     issue->request.x509 = request;
-    if (start(issue, request->entry->x509_svid_ttl_s, request->ttl_limit_s, &issue->failure) < 0) {
+    if (ask_gate(issuing, &issue->failure) < 0 ||
+        start(issue, request->entry->x509_svid_ttl_s, request->ttl_limit_s, &issue->failure) < 0) {
         mailbox_post(issuing->config.mailbox, &issue->work.message);
     }
 }
@@ -289,7 +300,8 @@ void issuing_jwt(struct issuing *issuing, struct jwt_request *request)
     struct issue *issue =
         issue_new(issuing, AUTHORITY_KIND_JWT, request->entry, KEYSTORE_PRIORITY_ISSUE);
     issue->request.jwt = request;
-    if (jwt_audience_check(&request->audience, &issue->failure) < 0 ||
+    if (ask_gate(issuing, &issue->failure) < 0 ||
+        jwt_audience_check(&request->audience, &issue->failure) < 0 ||
         start(issue, request->entry->jwt_svid_ttl_s, request->ttl_limit_s, &issue->failure) < 0) {
         mailbox_post(issuing->config.mailbox, &issue->work.message);
     }
@@ -301,6 +313,11 @@ struct issuing *issuing_new(const struct issuing_config *config)
     issuing->config = *config;
     atomic_init(&issuing->is_stopping, false);
     return issuing;
+}
+
+void issuing_set_gate(struct issuing *issuing, const struct issuer_gate *gate)
+{
+    issuing->gate = *gate;
 }
 
 void issuing_free(struct issuing *issuing)

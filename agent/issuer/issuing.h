@@ -22,6 +22,8 @@ struct issuing *issuing_new(const struct issuing_config *config);
 /* Nothing may be in hand. */
 void issuing_free(struct issuing *issuing);
 
+/* Copied. */
+void issuing_set_gate(struct issuing *issuing, const struct issuer_gate *gate);
 /* As in issuer_operations. */
 void issuing_x509(struct issuing *issuing, struct x509_request *request);
 void issuing_jwt(struct issuing *issuing, struct jwt_request *request);

@@ -63,6 +63,24 @@ static int set_serial(X509 *certificate, uint8_t ret_serial[X509_SERIAL_BYTES], 
     return 0;
 }
 
+/* The fingerprint is longer than X.520 has it for a serialNumber, as OpenSSL would say of text that
+ * it is to encode. */
+static X509_NAME *make_ak_subject(const char *ek_fingerprint)
+{
+    _cleanup_(x509_name_cleanup) X509_NAME *name = X509_NAME_new();
+    const uint8_t *serial = (const uint8_t *)ek_fingerprint;
+    if (!name ||
+        X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const uint8_t *)"signet", -1, -1,
+                                   0) != 1 ||
+        X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+                                   (const uint8_t *)"TPM attestation key", -1, -1, 0) != 1 ||
+        X509_NAME_add_entry_by_NID(name, NID_serialNumber, V_ASN1_PRINTABLESTRING, serial, -1, -1,
+                                   0) != 1) {
+        return NULL;
+    }
+    return take_ptr(name);
+}
+
 static X509_NAME *make_subject(const char *common_name)
 {
     _cleanup_(x509_name_cleanup) X509_NAME *name = X509_NAME_new();
@@ -78,11 +96,10 @@ static X509_NAME *make_subject(const char *common_name)
     return take_ptr(name);
 }
 
-/* Version, serial, dates, subject and key. */
-static int set_fields(X509 *certificate, const char *common_name, const EVP_PKEY *key,
+/* Version, dates, subject (which may be NULL for want of memory) and key. */
+static int set_fields(X509 *certificate, X509_NAME *subject, const EVP_PKEY *key,
                       int64_t not_before_s, int64_t expires_at_s, struct error *err)
 {
-    _cleanup_(x509_name_cleanup) X509_NAME *subject = make_subject(common_name);
     if (!subject || X509_set_version(certificate, X509_VERSION_3) != 1 ||
         X509_set_subject_name(certificate, subject) != 1 ||
         !ASN1_TIME_set(X509_getm_notBefore(certificate), not_before_s) ||
@@ -155,6 +172,18 @@ static int add_extended_key_usage(X509 *certificate, struct error *err)
     return add_extension(certificate, NID_ext_key_usage, usage, false, err);
 }
 
+static int add_ak_purpose(X509 *certificate, struct error *err)
+{
+    static const char purpose[] = "2.23.133.8.3";
+    _cleanup_(extended_key_usage_cleanup) EXTENDED_KEY_USAGE *usage = sk_ASN1_OBJECT_new_null();
+    ASN1_OBJECT *object = OBJ_txt2obj(purpose, 1);
+    if (!usage || !object || sk_ASN1_OBJECT_push(usage, object) <= 0) {
+        ASN1_OBJECT_free(object);
+        return error_set_openssl(err, ERROR_INTERNAL, "setting the extended key usage");
+    }
+    return add_extension(certificate, NID_ext_key_usage, usage, true, err);
+}
+
 static int add_basic_constraints(X509 *certificate, bool is_ca, struct error *err)
 {
     _cleanup_(basic_constraints_cleanup) BASIC_CONSTRAINTS *constraints = BASIC_CONSTRAINTS_new();
@@ -218,7 +247,8 @@ int x509_make_ca(const struct x509_ca_template *template, struct buffer *ret_der
     _cleanup_(free_cleanup) char *serial_hex = text_hex((struct bytes){serial, 8});
     _cleanup_(free_cleanup) char *common_name = text_format("signet CA %s", serial_hex);
     _cleanup_(free_cleanup) char *uri = text_format("spiffe://%s", template->trust_domain);
-    TRY(set_fields(certificate, common_name, template->key, template->not_before_s,
+    _cleanup_(x509_name_cleanup) X509_NAME *subject = make_subject(common_name);
+    TRY(set_fields(certificate, subject, template->key, template->not_before_s,
                    template->expires_at_s, err));
     if (X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) != 1) {
         return error_set_openssl(err, ERROR_INTERNAL, "setting the issuer's name");
@@ -236,7 +266,7 @@ static int parse_public_key(struct bytes der, EVP_PKEY **ret_key, struct error *
     _cleanup_(evp_pkey_cleanup) EVP_PKEY *key =
         der.size <= PUBLIC_KEY_MAX_BYTES ? d2i_PUBKEY(NULL, &end, (long)der.size) : NULL;
     if (!key || end != der.data + der.size) {
-        return error_set_openssl(err, ERROR_INVALID_ARGUMENT, "reading the SVID's public key");
+        return error_set_openssl(err, ERROR_INVALID_ARGUMENT, "reading the public key to certify");
     }
     char group[64] = "";
     (void)EVP_PKEY_get_group_name(key, group, sizeof(group), NULL);
@@ -244,8 +274,9 @@ static int parse_public_key(struct bytes der, EVP_PKEY **ret_key, struct error *
     bool is_curve = strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0;
     if (!(EVP_PKEY_is_a(key, "EC") && is_curve) &&
         !(EVP_PKEY_is_a(key, "RSA") && bits >= 2048 && bits <= 8192)) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "an SVID's key must be EC P-256, EC P-384 or RSA of 2048 to 8192 bits");
+        return error_set(
+            err, ERROR_INVALID_ARGUMENT,
+            "the key to certify must be EC P-256, EC P-384 or RSA of 2048 to 8192 bits");
     }
     *ret_key = take_ptr(key);
     return 0;
@@ -262,8 +293,9 @@ int x509_make_svid(const struct x509_svid_template *template, struct buffer *ret
     }
     TRY(parse_public_key(template->public_key, &key, err));
     TRY(set_serial(certificate, ret_serial, err));
-    TRY(set_fields(certificate, dns_names->count ? dns_names->items[0] : NULL, key,
-                   template->not_before_s, template->expires_at_s, err));
+    _cleanup_(x509_name_cleanup) X509_NAME *subject =
+        make_subject(dns_names->count ? dns_names->items[0] : NULL);
+    TRY(set_fields(certificate, subject, key, template->not_before_s, template->expires_at_s, err));
     if (X509_set_issuer_name(certificate, X509_get_subject_name(template->ca)) != 1) {
         return error_set_openssl(err, ERROR_INTERNAL, "setting the issuer's name");
     }
@@ -278,5 +310,28 @@ int x509_make_svid(const struct x509_svid_template *template, struct buffer *ret
     TRY(add_subject_key_id(certificate, err));
     TRY(add_authority_key_id(certificate, template->ca, err));
     TRY(add_alternative_names(certificate, template->spiffe_id, dns_names, err));
+    return sign(certificate, template->ca_key, template->ca_key_type, ret_der, err);
+}
+
+int x509_make_ak(const struct x509_ak_template *template, struct buffer *ret_der, struct error *err)
+{
+    uint8_t serial[X509_SERIAL_BYTES];
+    _cleanup_(evp_pkey_cleanup) EVP_PKEY *key = NULL;
+    _cleanup_(x509_name_cleanup) X509_NAME *subject = make_ak_subject(template->ek_fingerprint);
+    _cleanup_(x509_cleanup) X509 *certificate = X509_new();
+    if (!certificate) {
+        return error_set_openssl(err, ERROR_INTERNAL, "making a certificate");
+    }
+    TRY(parse_public_key(template->public_key, &key, err));
+    TRY(set_serial(certificate, serial, err));
+    TRY(set_fields(certificate, subject, key, template->not_before_s, template->expires_at_s, err));
+    if (X509_set_issuer_name(certificate, X509_get_subject_name(template->ca)) != 1) {
+        return error_set_openssl(err, ERROR_INTERNAL, "setting the issuer's name");
+    }
+    TRY(add_basic_constraints(certificate, false, err));
+    TRY(add_key_usage(certificate, 1U << KEY_USAGE_DIGITAL_SIGNATURE, err));
+    TRY(add_ak_purpose(certificate, err));
+    TRY(add_subject_key_id(certificate, err));
+    TRY(add_authority_key_id(certificate, template->ca, err));
     return sign(certificate, template->ca_key, template->ca_key_type, ret_der, err);
 }

@@ -37,6 +37,21 @@ struct x509_svid_template {
 int x509_make_svid(const struct x509_svid_template *template, struct buffer *ret_der,
                    uint8_t ret_serial[X509_SERIAL_BYTES], struct error *err);
 
+struct x509_ak_template {
+    struct bytes public_key;    /* of the attestation key; SubjectPublicKeyInfo, DER */
+    const char *ek_fingerprint; /* "sha256:HEX" */
+    int64_t not_before_s, expires_at_s;
+    const X509 *ca;
+    EVP_PKEY *ca_key;
+    enum key_type ca_key_type;
+};
+
+/* A certificate that says in which TPM an attestation key is, DER appended to ret_der: purpose
+ * tcg-kp-AIKCertificate (2.23.133.8.3) alone, the EK's fingerprint as serialNumber of the subject,
+ * no other name. InvalidArgument as of x509_make_svid. */
+int x509_make_ak(const struct x509_ak_template *template, struct buffer *ret_der,
+                 struct error *err);
+
 /* Reads one DER certificate and nothing after it; the caller frees it. */
 int x509_parse(struct bytes der, X509 **ret_certificate, struct error *err);
 

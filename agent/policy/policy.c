@@ -20,9 +20,8 @@ struct policy {
     struct rules *rules;
     struct locks *locks;
     struct meters_of *meters;
-    bool is_attested;
-    bool has_digests; /* a rule has executables by unix:sha256 */
-    char *attested_reason;
+    struct policy_node node; /* its reason is owned */
+    bool has_digests;        /* a rule has executables by unix:sha256 */
 };
 
 static void free_rules(struct rules *rules)
@@ -79,7 +78,7 @@ void policy_free(struct policy *policy)
     locks_close(policy->locks);
     meters_of_free(policy->meters);
     free_rules(policy->rules);
-    free(policy->attested_reason);
+    free((char *)policy->node.reason);
     free(policy);
 }
 
@@ -93,11 +92,12 @@ struct locks *policy_locks(struct policy *policy)
     return policy->locks;
 }
 
-void policy_set_attested(struct policy *policy, bool is_attested, const char *reason)
+void policy_set_node(struct policy *policy, const struct policy_node *node)
 {
-    free(policy->attested_reason);
-    policy->is_attested = is_attested;
-    policy->attested_reason = memory_copy_text(reason);
+    char *reason = memory_copy_text(node->reason);
+    free((char *)policy->node.reason);
+    policy->node = *node;
+    policy->node.reason = reason;
 }
 
 struct identity_meters *policy_meters(struct policy *policy, const char *spiffe_id)
@@ -171,6 +171,27 @@ static bool check_lock(const struct question *question)
                 lock->reason);
 }
 
+/* Of a node that is not as it should be, whatever the rules say. */
+static bool deny_for_node(const struct question *question, const char *what)
+{
+    const char *reason = question->policy->node.reason;
+    return deny(question->answer, AUDIT_DECIDER_NODE, "", INT64_MAX,
+                "%s while this node is not attested%s%.200s; signet attest show says more", what,
+                reason ? ": " : "", reason ? reason : "");
+}
+
+static bool check_node(const struct question *question)
+{
+    return !question->policy->node.is_use_denied ||
+           deny_for_node(question, "no identity is held or used");
+}
+
+static bool check_issuing(const struct question *question)
+{
+    return !question->policy->node.is_issuing_denied ||
+           deny_for_node(question, "nothing is issued");
+}
+
 static bool check_rule(const struct question *question)
 {
     struct policy_answer *answer = question->answer;
@@ -193,8 +214,8 @@ static bool check_attested(const struct question *question)
 {
     const struct policy *policy = question->policy;
     const struct rule *rule = question->answer->rule;
-    const char *reason = policy->attested_reason ? policy->attested_reason : "";
-    if (!rule->requires_attested || policy->is_attested) {
+    const char *reason = policy->node.reason ? policy->node.reason : "";
+    if (!rule->requires_attested || policy->node.is_attested) {
         return true;
     }
     return deny(question->answer, AUDIT_DECIDER_NODE, rule->pattern, INT64_MAX,
@@ -295,7 +316,7 @@ static bool check_first_use(const struct question *question)
 }
 
 /* Checks in their order, until one denies. */
-static const check_function identity_checks[] = {check_lock, check_rule, check_attested,
+static const check_function identity_checks[] = {check_lock, check_node, check_rule, check_attested,
                                                  check_hours};
 static const check_function holder_checks[] = {check_lock, check_executable, check_age,
                                                check_first_use};
@@ -364,7 +385,7 @@ void policy_decide_svid(struct policy *policy, const char *spiffe_id,
     const struct question question = {
         .policy = policy, .spiffe_id = spiffe_id, .answer = ret_answer};
     begin(ret_answer);
-    if (check_rule(&question) && ret_answer->rule->svid_rate > 0) {
+    if (check_issuing(&question) && check_rule(&question) && ret_answer->rule->svid_rate > 0) {
         take(ret_answer, &meters_of_find(policy->meters, spiffe_id)->svids,
              ret_answer->rule->svid_rate, "X.509-SVIDs", "svid_rate");
     }
@@ -408,7 +429,8 @@ void policy_decide_jwt(struct policy *policy, const char *spiffe_id,
         .policy = policy, .spiffe_id = spiffe_id, .answer = ret_answer};
     *ret_ttl_limit_s = 0;
     begin(ret_answer);
-    if (!check_rule(&question) || !check_audiences(ret_answer->rule, audience, ret_answer)) {
+    if (!check_issuing(&question) || !check_rule(&question) ||
+        !check_audiences(ret_answer->rule, audience, ret_answer)) {
         return;
     }
     *ret_ttl_limit_s = ret_answer->rule->jwt_max_ttl_s;

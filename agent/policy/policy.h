@@ -25,8 +25,14 @@ void policy_free(struct policy *policy);
 void policy_set_rules(struct policy *policy, struct rules *rules);
 const struct rules *policy_rules(const struct policy *policy);
 struct locks *policy_locks(struct policy *policy);
-/* Whether the node is attested; for rules that require it. Without attestation: false. */
-void policy_set_attested(struct policy *policy, bool is_attested, const char *reason);
+/* What is known of the node; nothing at first: not attested, nothing denied for that. */
+struct policy_node {
+    bool is_attested;       /* for rules that require it */
+    bool is_issuing_denied; /* no SVID is made or renewed */
+    bool is_use_denied;     /* nobody holds or uses an identity */
+    const char *reason;     /* why, for people; copied */
+};
+void policy_set_node(struct policy *policy, const struct policy_node *node);
 /* Those of the SPIFFE ID; made when there are none. A new reference. */
 struct identity_meters *policy_meters(struct policy *policy, const char *spiffe_id);
 
@@ -39,8 +45,9 @@ struct policy_answer {
     const struct rule *rule; /* NULL: none matches. Borrowed until the rules are set anew */
 };
 
-/* In itself, whoever holds it: locks of the node or of the SPIFFE ID, a matching rule, attestation,
- * hours. Where it is denied nothing is issued or renewed, and nobody holds it. */
+/* In itself, whoever holds it: locks of the node or of the SPIFFE ID, the node, a matching rule,
+ * attestation that it requires, hours. Where it is denied nothing is issued or renewed, and nobody
+ * holds it. */
 void policy_decide_identity(struct policy *policy, const char *spiffe_id, int64_t now_s,
                             struct policy_answer *ret_answer);
 
@@ -54,7 +61,7 @@ void policy_decide_holder(struct policy *policy, const char *spiffe_id,
                           const struct policy_holder *holder, int64_t now_s,
                           struct policy_answer *ret_answer);
 
-/* One more credential: takes from the identity's meters. */
+/* One more credential, where the node may have any: takes from the identity's meters. */
 void policy_decide_svid(struct policy *policy, const char *spiffe_id,
                         struct policy_answer *ret_answer);
 /* One more JWT-SVID; *ret_ttl_limit_s is jwt_max_ttl (0: none). */

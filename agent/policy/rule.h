@@ -25,6 +25,7 @@ struct rule {
     uint32_t max_process_age_s;   /* how long after its start a process may hold the identity */
     uint32_t first_use_within_s;  /* of the start of the process: who comes later never gets it */
     bool requires_attested;       /* the node */
+    bool may_show_evidence;       /* a process may have evidence about its own key (key evidence) */
     struct text_list executables; /* selectors, sorted: "unix:sha256:HEX", "unix:fsverity:ALG:HEX";
                                      the process must have one of them */
 };

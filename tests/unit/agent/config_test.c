@@ -21,6 +21,13 @@
 #define LEAST                                                                                      \
     "trust_domain = \"example.org\"  tpm { }  keystore \"tpm\" { type = \"tpm\" }\n"               \
     "issuer \"embedded\" { keystore = \"tpm\" }\n"
+#define ZEROS_63 "000000000000000000000000000000000000000000000000000000000000000"
+#define ZEROS_64 ZEROS_63 "0"
+/* Nothing that a node could be attested by. */
+#define NO_TPM                                                                                     \
+    "trust_domain = \"example.org\" issuer \"embedded\" { keystore = \"hsm\" } keystore \"hsm\" "  \
+    "{ "                                                                                           \
+    "type = \"pkcs11\" module = \"/x.so\" token = \"signet\" }\n"
 #define HSM "keystore \"hsm\" { type = \"pkcs11\" module = \"/x.so\" token = \"signet\" "
 
 static int parse(const char *text, struct config **ret_config, struct error *err)
@@ -36,6 +43,61 @@ static struct config *accepted(const char *text)
         fail_msg("%s", err.text);
     }
     return config;
+}
+
+static void a_node(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *plain = accepted(LEAST "node { }");
+    const struct node_settings *settings = &plain->node;
+    assert_true(plain->has_node);
+    assert_string_equal(settings->keystore, "tpm");
+    assert_null(settings->ek_ca);
+    assert_int_equal(settings->selection.count, 0);
+    assert_string_equal(settings->event_log_path,
+                        "/sys/kernel/security/tpm0/binary_bios_measurements");
+    assert_null(settings->ima_path);
+    assert_int_equal(settings->resets, RESET_ALLOW);
+    assert_int_equal(settings->ak_type, KEY_TYPE_EC_P256);
+    assert_int_equal(settings->reattest_interval_s, 3600);
+    assert_int_equal(settings->on_failure, NODE_LOCK);
+    assert_int_equal(settings->counter_index, 0x01805347);
+    assert_int_equal(plain->warnings.count, 1); /* whom to believe */
+
+    _cleanup_(config_free_cleanup) struct config *config = accepted(
+        LEAST "node { ek_hashes = { \"sha256:" ZEROS_64 "\" } pcrs = \"sha256:0,7+sha1:4\"\n"
+              "facts = { \"secure_boot=on\", \"kernel_command_line~*quiet*\" }\n"
+              "event_log = \"/log\" ima = \"kernel\" resets = \"deny\" ak = \"rsa-2048\"\n"
+              "reattest_interval = \"1s\" on_failure = deny_new counter = \"none\" }\n"
+              "baseline \"one\" { pcrs = { \"sha256:0=" ZEROS_64 "\", \"sha256:7=" ZEROS_64 "\",\n"
+              "    \"sha1:4=0000000000000000000000000000000000000000\" } }\n"
+              "rule \"*\" { evidence = true }");
+    settings = &config->node;
+    assert_int_equal(config->warnings.count, 0);
+    assert_int_equal(settings->ek_hashes.count, 1);
+    assert_int_equal(settings->selection.count, 2);
+    assert_int_equal(settings->selection.banks[0].mask, 0x81);
+    assert_int_equal(settings->facts.count, 2);
+    assert_string_equal(settings->event_log_path, "/log");
+    assert_string_equal(settings->ima_path, "/sys/kernel/security/ima/binary_runtime_measurements");
+    assert_int_equal(settings->resets, RESET_DENY);
+    assert_int_equal(settings->ak_type, KEY_TYPE_RSA_2048);
+    assert_int_equal(settings->reattest_interval_s, 1);
+    assert_int_equal(settings->on_failure, NODE_DENY_NEW);
+    assert_int_equal(settings->counter_index, 0);
+    assert_int_equal(settings->baselines.count, 1);
+    assert_true(settings->baselines.items[0].is_configured);
+    assert_non_null(pcr_set_value(&settings->baselines.items[0].pcrs, TPM2_ALG_SHA1, 4));
+    assert_true(config->rules.items[0].may_show_evidence);
+}
+
+static void who_requires_what_never_comes_is_told(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config =
+        accepted(LEAST "rule \"*\" { requires_attested = true }");
+    assert_int_equal(config->warnings.count, 1);
+    assert_non_null(strstr(config->warnings.items[0], "test.conf:3: rule \"*\" requires"));
 }
 
 static void defaults(void **state)
@@ -115,7 +177,7 @@ static void every_key(void **state)
     assert_int_equal(hsm->type, CONFIG_KEYSTORE_PKCS11);
     assert_string_equal(hsm->module, "softhsm2");
     assert_string_equal(hsm->token, "a b");
-    assert_string_equal(hsm->pin_path, "/etc/pin");
+    assert_string_equal(hsm->pin.path, "/etc/pin");
     assert_true(hsm->is_isolated);
     assert_int_equal(hsm->workers, 16);
     assert_string_equal(config->issuer.keystore, "hsm");
@@ -320,6 +382,9 @@ static const struct {
     {LEAST HSM "isolate = yes }", "test.conf:3: isolate", "neither true nor false"},
     {LEAST HSM "\n pin = \"credential:a/b\" }", "test.conf:4: pin", "name of a systemd credential"},
     {LEAST HSM "pin = \"credential:hsm\" }", "test.conf:3: pin", "CREDENTIALS_DIRECTORY"},
+    {"trust_domain = \"a\" " HSM
+     "pin = \"tpm-sealed:/x\" } issuer \"embedded\" { keystore = \"hsm\" }",
+     "test.conf: ", "no block tpm"},
     /* Issuer. */
     {"trust_domain = \"a\" tpm { } keystore \"tpm\" { type = \"tpm\" }",
      "test.conf: ", "no block iss"},
@@ -393,6 +458,52 @@ static const struct {
     {LEAST "rule \"*\" { executables = \"sha256:00\" }", "test.conf:3: executables", "and 64"},
     {LEAST "rule \"*\" { executables = \"path:/bin/sh\" }", "test.conf:3: executables", "digest"},
     {LEAST "rule \"*\" { executables = \"fsverity:md5:00\" }", "test.conf:3: executables", "128"},
+    {LEAST "rule \"*\" { evidence = 1 }", "test.conf:3: evidence", "neither"},
+    /* Node, baselines. */
+    {NO_TPM "node { }", "test.conf:2: node", "no keystore of type \"tpm\""},
+    {LEAST HSM "pin = \"file:/p\" }\nnode { keystore = \"hsm\" }", "test.conf:4: node",
+     "\"hsm\" is not of type"},
+    {LEAST "\nnode { keystore = \"two\" }", "test.conf:4: node", "no block keystore \"two\""},
+    {LEAST "node { } node { }", "test.conf:3: node", "twice"},
+    {LEAST "node { ek_ca = \"cas\" }", "test.conf:3: ek_ca", "absolute"},
+    {LEAST "node { ek_ca = \"/no/such/folder\" }", "test.conf:3: node: ek_ca", "/no/such/folder"},
+    {LEAST "node { ek_hashes = \"00\" }", "test.conf:3: ek_hashes", "and 64"},
+    {LEAST "node { ek_hashes = \"sha256:" ZEROS_64 "0\" }", "test.conf:3: ek_hashes", "and 64"},
+    {LEAST "node { ek_hashes = \"sha256:A" ZEROS_63 "\" }", "test.conf:3: ek_hashes", "lower-case"},
+    {LEAST "node { pcrs = \"0,7\" }", "test.conf:3: pcrs", "sha256"},
+    {LEAST "node { pcrs = \"sha256:24\" }", "test.conf:3: pcrs", "24"},
+    {LEAST "node { pcrs = \"sha256:7,0\" }", "test.conf:3: pcrs", "."},
+    {LEAST "node { pcrs = \"sha256:0\" facts = \"no_such=on\" }", "test.conf:3: facts", "no_such"},
+    {LEAST "node { facts = \"secure_boot=on\" }", "test.conf:3: node", "need pcrs"},
+    {LEAST "node { facts = \"secure_boot=on\" pcrs = \"sha256:7\" event_log = \"none\" }",
+     "test.conf:3: node", "not \"none\""},
+    {LEAST "node { event_log = \"log\" }", "test.conf:3: event_log", "nor a path"},
+    {LEAST "node { ima = \"yes\" }", "test.conf:3: ima", "\"kernel\""},
+    {LEAST "node { resets = \"never\" }", "test.conf:3: resets", "\"deny\""},
+    {LEAST "node { ak = \"ec-p384\" }", "test.conf:3: ak", "\"rsa-2048\""},
+    {LEAST "node { reattest_interval = \"500ms\" }", "test.conf:3: reattest_interval", "\"1s\""},
+    {LEAST "node { reattest_interval = \"8d\" }", "test.conf:3: reattest_interval", "\"7d\""},
+    {LEAST "node { on_failure = \"panic\" }", "test.conf:3: on_failure", "\"deny_new\""},
+    {LEAST "node { counter = \"0x017fffff\" }", "test.conf:3: counter", "\"0x01800000\""},
+    {LEAST "node { counter = \"0x01c00000\" }", "test.conf:3: counter", "\"0x01bfffff\""},
+    {LEAST "node { counter = 25182023 }", "test.conf:3: counter", "neither \"none\""},
+    {LEAST "node { counter = \"0x0180534x\" }", "test.conf:3: counter", "NV index"},
+    {LEAST "\nbaseline \"a\" { pcrs = \"sha256:0=" ZEROS_64 "\" }", "test.conf:4: baseline \"a\"",
+     "no block node"},
+    {LEAST "node { pcrs = \"sha256:0\" }\nbaseline \"a\" { }", "test.conf:4: baseline \"a\"",
+     "pcrs is missing"},
+    {LEAST "node { pcrs = \"sha256:0\" } baseline \"a b\" { pcrs = \"sha256:0=" ZEROS_64 "\" }",
+     "test.conf:3: baseline", "a b"},
+    {LEAST "node { pcrs = \"sha256:0\" }\nbaseline \"a\" { pcrs = \"sha256:0=" ZEROS_63 "\" }",
+     "test.conf:4: pcrs", "."},
+    {LEAST "node { pcrs = \"sha256:0\" }\n"
+           "baseline \"a\" { pcrs = { \"sha256:0=" ZEROS_64 "\", \"sha256:0=" ZEROS_64 "\" } }",
+     "test.conf:4: pcrs", "twice"},
+    {LEAST "node { pcrs = \"sha256:0,7\" }\nbaseline \"a\" { pcrs = \"sha256:0=" ZEROS_64 "\" }",
+     "test.conf:4: baseline \"a\"", "exactly the registers"},
+    {LEAST "node { pcrs = \"sha256:0\" }\nbaseline \"a\" { pcrs = \"sha256:0=" ZEROS_64 "\" }\n"
+           "baseline \"a\" { pcrs = \"sha256:0=" ZEROS_64 "\" }",
+     "test.conf:5: baseline \"a\"", "another baseline"},
     /* Audit, outside policy, metrics. */
     {LEAST "audit { dir = \"log\" }", "test.conf:3: dir", "absolute"},
     {LEAST "audit { dir = \"/var/lib/signet\" }", "test.conf: audit", "folder of its own"},
@@ -468,6 +579,8 @@ static void pin_stays_secret(void **state)
         "pin = {7531, \"x\"}",
         "pin = \"file:/x\" 7531 = 1",
         "pin = \"credential:7531\"",
+        "pin = \"tpm-sealed:7531\"",
+        "pin = \"tpm-sealed:/x/../7531\"",
     };
     for (size_t i = 0; i < ARRAY_SIZE(pins); i++) {
         struct config *config = NULL;
@@ -497,8 +610,17 @@ static void pin_of_systemd(void **state)
     assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/signetd.service", 1), 0);
     _cleanup_(config_free_cleanup) struct config *config =
         accepted(LEAST HSM "pin = \"credential:hsm.pin\" }");
-    assert_string_equal(config->keystores[1].pin_path, "/run/credentials/signetd.service/hsm.pin");
+    assert_string_equal(config->keystores[1].pin.path, "/run/credentials/signetd.service/hsm.pin");
     assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+}
+
+static void pin_sealed_to_the_tpm(void **state)
+{
+    (void)state;
+    _cleanup_(config_free_cleanup) struct config *config =
+        accepted(LEAST HSM "pin = \"tpm-sealed:/etc/hsm.sealed\" }");
+    assert_int_equal(config->keystores[1].pin.kind, PIN_TPM_SEALED);
+    assert_string_equal(config->keystores[1].pin.path, "/etc/hsm.sealed");
 }
 
 static void same_answer_after_any_error(void **state)
@@ -715,6 +837,8 @@ static void files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_node),
+        cmocka_unit_test(who_requires_what_never_comes_is_told),
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_key),
         cmocka_unit_test(every_key_of_a_rule),
@@ -725,6 +849,7 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(pin_stays_secret),
         cmocka_unit_test(pin_of_systemd),
+        cmocka_unit_test(pin_sealed_to_the_tpm),
         cmocka_unit_test(same_answer_after_any_error),
         cmocka_unit_test(ten_thousand_entries),
         cmocka_unit_test(bounds),

@@ -10,7 +10,7 @@ static struct config_keystore one_keystore[] = {
      .type = CONFIG_KEYSTORE_PKCS11,
      .module = (char *)"/m.so",
      .token = (char *)"t",
-     .pin_path = (char *)"/pin",
+     .pin.path = (char *)"/pin",
      .workers = 2},
 };
 static struct config_keystore other_workers[] = {
@@ -18,7 +18,7 @@ static struct config_keystore other_workers[] = {
      .type = CONFIG_KEYSTORE_PKCS11,
      .module = (char *)"/m.so",
      .token = (char *)"t",
-     .pin_path = (char *)"/pin",
+     .pin.path = (char *)"/pin",
      .workers = 3},
 };
 
@@ -44,6 +44,10 @@ static void nothing_changed_needs_no_restart(void **state)
     const struct config a = running();
     struct config b = running();
     b.log_level = LOG_LEVEL_DEBUG;
+    b.node.on_failure = NODE_WARN;
+    b.node.reattest_interval_s = 5;
+    b.node.resets = RESET_DENY;
+    b.node.ek_ca = (char *)"/cas";
     assert_null(reload_restart_keys(&a, &b));
 }
 
@@ -71,6 +75,12 @@ static void each_key_of_the_blocks_for_control_counts(void **state)
         struct config config;
         const char *key;
     } cases[] = {
+        {{.has_node = true}, "node"},
+        {{.node.keystore = (char *)"tpm"}, "node"},
+        {{.node.ak_type = KEY_TYPE_RSA_2048}, "node"},
+        {{.node.event_log_path = (char *)"/log"}, "node"},
+        {{.node.ima_path = (char *)"/list"}, "node"},
+        {{.node.counter_index = 1}, "node"},
         {{.audit.folder = (char *)"/log"}, "audit"},
         {{.audit.on_failure = AUDIT_ON_FAILURE_CONTINUE}, "audit"},
         {{.audit.file_max_bytes = 1}, "audit"},
@@ -94,6 +104,8 @@ static void each_key_of_the_blocks_for_control_counts(void **state)
         b.audit = cases[i].config.audit;
         b.has_outside = cases[i].config.has_outside;
         b.outside = cases[i].config.outside;
+        b.has_node = cases[i].config.has_node;
+        b.node = cases[i].config.node;
         b.metrics_listen = cases[i].config.metrics_listen;
         b.recheck_interval_s = cases[i].config.recheck_interval_s;
         _cleanup_(free_cleanup) char *keys = reload_restart_keys(&a, &b);

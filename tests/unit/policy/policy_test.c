@@ -141,17 +141,58 @@ static void none_that_matches_denies(void **state)
     assert_int_equal(ttl_s, 0);
 }
 
+static void set_node(struct fixture *fixture, struct policy_node node)
+{
+    policy_set_node(fixture->policy, &node);
+}
+
 static void attestation(void **state)
 {
     struct fixture *fixture = *state;
     with_rule(fixture)->requires_attested = true;
     assert_denied(decide(fixture, noon_s), AUDIT_DECIDER_NODE, "spiffe://example.org/payments/*",
                   "attested, and it is not;");
-    policy_set_attested(fixture->policy, false, "PCR 7 has changed");
+    set_node(fixture, (struct policy_node){.reason = "PCR 7 has changed"});
     assert_denied(decide(fixture, noon_s), AUDIT_DECIDER_NODE, "spiffe://example.org/payments/*",
                   "not: PCR 7 has changed;");
-    policy_set_attested(fixture->policy, true, NULL);
+    set_node(fixture, (struct policy_node){.is_attested = true});
     assert_true(decide(fixture, noon_s)->is_allowed);
+}
+
+/* Whatever the rules say; locks have the first word. */
+static void a_locked_node_denies_use(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t ttl_s = 0;
+    set_node(fixture, (struct policy_node){.is_use_denied = true,
+                                           .is_issuing_denied = true,
+                                           .reason = "the TPM was replaced"});
+    assert_denied(decide(fixture, noon_s), AUDIT_DECIDER_NODE, "", "held or used while this node");
+    assert_denied(decide(fixture, noon_s), AUDIT_DECIDER_NODE, "", "the TPM was replaced;");
+    assert_denied(decide_holder(fixture, 0), AUDIT_DECIDER_NODE, "", "the TPM was replaced;");
+    policy_decide_svid(fixture->policy, ID, &fixture->answer);
+    assert_denied(&fixture->answer, AUDIT_DECIDER_NODE, "", "nothing is issued");
+    policy_decide_jwt(fixture->policy, ID, &fixture->selectors, &ttl_s, &fixture->answer);
+    assert_denied(&fixture->answer, AUDIT_DECIDER_NODE, "", "the TPM was replaced;");
+    set_node(fixture, (struct policy_node){.is_attested = true});
+    assert_true(decide(fixture, noon_s)->is_allowed);
+}
+
+/* on_failure = deny_new: what is out may be used. */
+static void a_node_that_issues_nothing_lets_use(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t ttl_s = 0;
+    set_node(fixture, (struct policy_node){.is_issuing_denied = true, .reason = "PCR 0"});
+    assert_true(decide(fixture, noon_s)->is_allowed);
+    assert_true(decide_holder(fixture, 0)->is_allowed);
+    policy_decide_svid(fixture->policy, ID, &fixture->answer);
+    assert_denied(&fixture->answer, AUDIT_DECIDER_NODE, "", "not attested: PCR 0;");
+    policy_decide_jwt(fixture->policy, ID, &fixture->selectors, &ttl_s, &fixture->answer);
+    assert_denied(&fixture->answer, AUDIT_DECIDER_NODE, "", "nothing is issued");
+    set_node(fixture, (struct policy_node){0});
+    policy_decide_svid(fixture->policy, ID, &fixture->answer);
+    assert_true(fixture->answer.is_allowed);
 }
 
 static void hours(void **state)
@@ -414,7 +455,7 @@ static void long_names_fit(void **state)
     pattern[sizeof(pattern) - 1] = '\0';
     add_rule(rules, pattern)->requires_attested = true;
     policy_set_rules(fixture->policy, rules);
-    policy_set_attested(fixture->policy, false, pattern);
+    set_node(fixture, (struct policy_node){.reason = pattern});
     policy_decide_identity(fixture->policy, pattern, noon_s, &fixture->answer);
     assert_false(fixture->answer.is_allowed);
     assert_int_equal(strlen(fixture->answer.decider_id), sizeof(fixture->answer.decider_id) - 1);
@@ -430,6 +471,8 @@ int main(void)
         POLICY_TEST(a_rule_that_matches_allows),
         POLICY_TEST(none_that_matches_denies),
         POLICY_TEST(attestation),
+        POLICY_TEST(a_locked_node_denies_use),
+        POLICY_TEST(a_node_that_issues_nothing_lets_use),
         POLICY_TEST(hours),
         POLICY_TEST(locks_deny_before_rules),
         POLICY_TEST(a_locked_node_denies_all),
