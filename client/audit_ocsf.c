@@ -44,6 +44,7 @@ static const struct mapping {
     {"withdrawn", &authentication, "Logoff", 2, SEVERITY_LOW},
     {"node-attested", &authentication, "Logon", 1, SEVERITY_INFORMATIONAL},
     {"node-not-attested", &authentication, "Logon", 1, SEVERITY_HIGH},
+    {"evidence", &api_activity, "Read", 2, SEVERITY_INFORMATIONAL},
     {"issued", &api_activity, "Create", 1, SEVERITY_INFORMATIONAL},
     {"renewed", &api_activity, "Update", 3, SEVERITY_INFORMATIONAL},
     {"used", &api_activity, "Sign", ACTIVITY_OTHER, SEVERITY_INFORMATIONAL},

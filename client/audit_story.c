@@ -27,6 +27,7 @@ static const struct {
     {"rules-changed", "the rules were changed by %w"},
     {"node-attested", "the node was attested"},
     {"node-not-attested", "the node is not attested"},
+    {"evidence", "evidence about %i was made for %w"},
     {"keystore-lost", "a keystore was lost"},
     {"keystore-back", "a keystore is back"},
     {"started", "the agent started"},

@@ -110,6 +110,9 @@ static void print_help(const struct command *command)
     if (command->operand) {
         (void)printf(" [%s]", command->operand);
     }
+    if (command->second_operand) {
+        (void)printf(" [%s]", command->second_operand);
+    }
     (void)puts(command->takes_words ? " [-- COMMAND ARGS...]" : " [--output text|json]");
     if (command->about) {
         (void)printf("\n%s\n", command->about);
@@ -129,7 +132,7 @@ void command_print_overview(void)
                "\n"
                "usage: signet [--run-dir DIR] [--output text|json] COMMAND [OPTIONS]\n");
     for (size_t i = 0; commands[i]; i++) {
-        (void)printf("  %-18s %s\n", commands[i]->name, commands[i]->summary);
+        (void)printf("  %-24s %s\n", commands[i]->name, commands[i]->summary);
     }
     (void)puts(
         "\n"
@@ -170,6 +173,10 @@ static int check_rest(const struct command *command, const uint64_t given, int a
     if (command->operand && optind < argc) {
         free(arguments->operand);
         arguments->operand = memory_copy_text(argv[optind++]);
+    }
+    if (command->second_operand && optind < argc) {
+        free(arguments->second_operand);
+        arguments->second_operand = memory_copy_text(argv[optind++]);
     }
     if (command->takes_words && optind < argc && strcmp(argv[optind - 1], "--") == 0) {
         arguments->words = &argv[optind];
@@ -287,6 +294,26 @@ void arguments_clear(struct arguments *arguments)
     free(arguments->until);
     free(arguments->executable);
     free(arguments->reason);
+    free(arguments->tcti);
+    free(arguments->authority);
+    free(arguments->to_sign);
+    free(arguments->signature);
+    free(arguments->subject);
+    free(arguments->second_operand);
+    free(arguments->key_id);
+    free(arguments->challenge);
+    free(arguments->out);
+    free(arguments->secret);
+    free(arguments->ek_cas);
+    free(arguments->bundle);
+    free(arguments->policy);
+    free(arguments->at);
+    free(arguments->name);
+    free(arguments->pcrs);
+    free(arguments->event_log);
+    buffer_clear(&arguments->nonce);
+    text_list_clear(&arguments->ek_hashes);
+    text_list_clear(&arguments->pcr_values);
     for (size_t i = 0; i < HELPER_BLOCK_OPTIONS_MAX; i++) {
         text_list_clear(&arguments->block[i]);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "lib/base/text.h"
+#include "pkcs11/keystore.h"
 
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
 enum { HELPER_BLOCK_OPTIONS_MAX = 32 };
@@ -31,8 +32,22 @@ struct arguments {
     enum audit_format audit_format;
     uint64_t lock_ms, unused_ms;
     bool is_node;
+    struct buffer nonce; /* from here on of `signet attest` and `signet svid evidence` */
+    char *key_id, *challenge, *out, *secret;
+    char *ek_cas, *bundle, *policy, *at;
+    struct text_list ek_hashes;
+    char *name, *pcrs, *event_log;
+    struct text_list pcr_values;
+    uint64_t ttl_ms;
+    char *tcti, *authority, *to_sign, *signature, *subject; /* of `signet seal`, `attest devid` */
+    char *second_operand;
+    enum key_type key_type;
+    bool has_counter, is_for_next_step;
+    uint32_t counter_index;
     char *config;
     bool is_once, is_check;
+    bool is_now, has_pcrs;                            /* of `signet attest` too */
+    uint32_t open_mask;                               /* bit n: register n */
     struct text_list block[HELPER_BLOCK_OPTIONS_MAX]; /* of `signet helper`, by its option table */
     char **words;                                     /* after "--", NULL ends; borrowed */
 };
@@ -48,8 +63,9 @@ struct command_option {
 };
 
 struct command {
-    const char *name;    /* "svid fetch x509" */
-    const char *operand; /* such as "PATH": one word may follow; NULL: none */
+    const char *name;           /* "svid fetch x509" */
+    const char *operand;        /* such as "PATH": one word may follow; NULL: none */
+    const char *second_operand; /* another one; NULL: none */
     const char *summary;
     const char *about; /* more, in --help */
     const char *example;

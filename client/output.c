@@ -20,6 +20,13 @@ void output_json(json_t *document, bool is_on_one_line)
     json_decref(document);
 }
 
+json_t *output_json_text(const char *text)
+{
+    _cleanup_(free_cleanup) char *printable = memory_copy_text(text);
+    text_make_printable(printable);
+    return json_string(printable);
+}
+
 static char *format_printable(const char *format, va_list arguments)
 {
     char *text = NULL;

@@ -10,6 +10,9 @@
 /* Prints the document, indented, or on one line; takes it. */
 void output_json(json_t *document, bool is_on_one_line);
 
+/* A string of it; json_pack refuses all where a name, say of a file, is not UTF-8. */
+json_t *output_json_text(const char *text);
+
 /* A line that begins a block; bold on a terminal. */
 void output_title(const char *format, ...) _printf_(1, 2);
 /* "    label       value"; nothing for an empty value. */

@@ -2,13 +2,10 @@
 #pragma once
 
 #include "client/command.h"
+#include "client/libsignet/endpoint.h"
 #include "lib/rpc/client.h"
 
-#define SOCKETS_DEFAULT_RUN_DIR "/run/signet"
-
-/* The path that SPIFFE_ENDPOINT_SOCKET stands for (SPIFFE Workload Endpoint 4): unix:/path or
- * unix:///path; the caller frees it. */
-int sockets_parse_endpoint(const char *endpoint, char **ret_path, struct error *err);
+#define SOCKETS_DEFAULT_RUN_DIR ENDPOINT_DEFAULT_RUN_DIR
 
 /* Connects to the Workload API: of --run-dir, else SPIFFE_ENDPOINT_SOCKET, else SIGNET_RUN_DIR,
  * else the default. The metadata that it asks for is set. timeout_ms as rpc_client_connect has it.
@@ -18,3 +15,6 @@ int sockets_connect_workload(const struct arguments *arguments, uint64_t timeout
 /* Connects to the admin API: of --run-dir, else SIGNET_RUN_DIR, else the default. */
 int sockets_connect_admin(const struct arguments *arguments, struct rpc_client **ret_client,
                           struct error *err);
+/* The same for what makes the TPM work, which may take a minute. */
+int sockets_connect_admin_patiently(const struct arguments *arguments,
+                                    struct rpc_client **ret_client, struct error *err);

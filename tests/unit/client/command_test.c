@@ -44,6 +44,12 @@ static void commands_are_found_by_their_words(void **state)
         {"lock --node", &command_lock, 1},
         {"lock list", &command_lock_list, 2},
         {"unlock --id x", &command_unlock, 1},
+        {"attest show", &command_attest_show, 2},
+        {"attest verify -", &command_attest_verify, 2},
+        {"attest baseline list", &command_baseline_list, 3},
+        {"svid evidence --nonce x", &command_svid_evidence, 2},
+        {"attest", NULL, 0},
+        {"attest baseline", NULL, 0},
         {"svid fetch", NULL, 0},
         {"svid fetch x50", NULL, 0},
         {"healthy", NULL, 0},
@@ -76,6 +82,31 @@ static void options_are_read(void **state)
     assert_int_equal(arguments.timeout_ms, 60000);
     assert_int_equal(arguments.output, OUTPUT_JSON);
     assert_string_equal(arguments.run_dir, "/r");
+}
+
+static void options_of_evidence_are_read(void **state)
+{
+    (void)state;
+    _cleanup_(arguments_clear) struct arguments verify = {0};
+    _cleanup_(arguments_clear) struct arguments announce = {0};
+    struct error error;
+    assert_int_equal(parse(&command_attest_verify,
+                           "--nonce 0011223344556677 - --ek-hash a --ek-hash b --ek-cas d --pcrs",
+                           &verify, &error),
+                     0);
+    assert_string_equal(verify.operand, "-");
+    assert_int_equal(verify.nonce.size, 8);
+    assert_int_equal(verify.ek_hashes.count, 2);
+    assert_string_equal(verify.ek_cas, "d");
+    assert_true(verify.has_pcrs);
+    assert_int_equal(parse(&command_baseline_announce,
+                           "--name n --open 4,8 --open 9 --pcr a --pcr b --ttl 2h --event-log f",
+                           &announce, &error),
+                     0);
+    assert_int_equal(announce.open_mask, 0x310);
+    assert_int_equal(announce.pcr_values.count, 2);
+    assert_int_equal(announce.ttl_ms, 7200000);
+    assert_string_equal(announce.event_log, "f");
 }
 
 static void the_helper_s_command_stands_after_two_dashes(void **state)
@@ -127,6 +158,19 @@ static void wrong_usage_is_told(void **state)
         {&command_rule_test, "--pid 1", "--spiffe-id ID is needed"},
         {&command_identity_list, "--unused soon", "--unused: "},
         {&command_identity_list, "--unused 1ms", "--unused: "},
+        {&command_attest_evidence, "", "--nonce N is needed"},
+        {&command_attest_evidence, "--nonce 001122", "--nonce: "},
+        {&command_svid_evidence, "--nonce hello", "make one by: openssl rand -hex 16"},
+        {&command_svid_evidence, "--nonce 0011223344556677 --key k", "--key is not known here"},
+        {&command_attest_verify, "e.json", "--nonce N is needed"},
+        {&command_attest_verify, "e.json f.json --nonce 0011223344556677", "\"f.json\" is not"},
+        {&command_attest_challenge, "e.json --out c", "--secret FILE is needed"},
+        {&command_attest_challenge, "e.json --secret s", "--out FILE is needed"},
+        {&command_baseline_record, "", "--name NAME is needed"},
+        {&command_baseline_announce, "--name n --open 24", "--open: "},
+        {&command_baseline_announce, "--name n --ttl 0s", "--ttl: \"0s\""},
+        {&command_baseline_announce, "--name n --ttl 1500ms", "--ttl: \"1500ms\""},
+        {&command_baseline_remove, "", "--name NAME is needed"},
         {&command_bundle_show, "--format der", "--format: \"der\" is not pem, jwks or spiffe"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -155,6 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands_are_found_by_their_words),
         cmocka_unit_test(options_are_read),
+        cmocka_unit_test(options_of_evidence_are_read),
         cmocka_unit_test(the_helper_s_command_stands_after_two_dashes),
         cmocka_unit_test(wrong_usage_is_told),
         cmocka_unit_test(options_before_the_command_stop_at_it),

@@ -28,7 +28,7 @@ static void endpoints_are_read_as_the_standard_says(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct error error = {0};
         _cleanup_(free_cleanup) char *path = NULL;
-        int result = sockets_parse_endpoint(cases[i].endpoint, &path, &error);
+        int result = endpoint_parse(cases[i].endpoint, &path, &error);
         assert_int_equal(result, cases[i].path ? 0 : -1);
         if (cases[i].path) {
             assert_string_equal(path, cases[i].path);
