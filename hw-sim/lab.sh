@@ -10,12 +10,12 @@ lab_tcti_direct() { echo "swtpm:path=$LAB_DIR/tpm/sock"; }
 
 # A TPM with RSA and ECC endorsement certificates of a CA made for this lab.
 lab_tpm_create() {
-    mkdir -p "$LAB_DIR/tpm/state" "$LAB_DIR/tpm/ek" "$LAB_DIR/ek-ca"
+    mkdir -p "$LAB_DIR/tpm/state" "$LAB_DIR/tpm/ek" "$LAB_DIR/tpm/ca" "$LAB_DIR/ek-ca"
     cat >"$LAB_DIR/tpm/localca.conf" <<CONF
-statedir = $LAB_DIR/ek-ca
-signingkey = $LAB_DIR/ek-ca/signkey.pem
-issuercert = $LAB_DIR/ek-ca/issuercert.pem
-certserial = $LAB_DIR/ek-ca/certserial
+statedir = $LAB_DIR/tpm/ca
+signingkey = $LAB_DIR/tpm/ca/signkey.pem
+issuercert = $LAB_DIR/tpm/ca/issuercert.pem
+certserial = $LAB_DIR/tpm/ca/certserial
 CONF
     printf -- '--platform-manufacturer signet\n--platform-version 2.1\n--platform-model lab\n' >"$LAB_DIR/tpm/localca.options"
     cat >"$LAB_DIR/tpm/setup.conf" <<CONF
@@ -28,6 +28,8 @@ CONF
         --create-platform-cert --lock-nvram --pcr-banks sha1,sha256,sha384 --write-ek-cert-files "$LAB_DIR/tpm/ek" \
         --overwrite --logfile "$LAB_DIR/tpm/setup.log" >/dev/null 2>&1 ||
         { tail -n 20 "$LAB_DIR/tpm/setup.log" >&2 && die "swtpm_setup could not make a TPM"; }
+    # What a verifier is given of it: certificates, without the keys.
+    cp "$LAB_DIR"/tpm/ca/*cert.pem "$LAB_DIR/ek-ca"
 }
 
 lab_tpm_answers() { TPM2TOOLS_TCTI=$(lab_tcti_direct) tpm2_getrandom --hex 4 >/dev/null 2>&1; }
