@@ -7,17 +7,16 @@
 
 /* The jobs of one flow with one priority, oldest first. */
 struct queue_lane {
-    TAILQ_ENTRY(queue_lane) turn;
+    struct rounds_turn turn;
     struct queue_flow *flow;
     struct keystore_job *first;
     struct keystore_job **last;
-    bool is_rested; /* which list it is in */
 };
 
 struct queue_flow {
     uint64_t flow;
     size_t waiting;
-    uint64_t served_at; /* what queue->served was after its last job; 0: never */
+    bool is_idle; /* in queue->idle */
     TAILQ_ENTRY(queue_flow) idle;
     struct queue_lane lanes[KEYSTORE_PRIORITY_COUNT];
     UT_hash_handle hh;
@@ -35,8 +34,7 @@ void queue_init(struct queue *queue, size_t limit, size_t flow_limit)
     *queue = (struct queue){.limit = limit, .flow_limit = flow_limit};
     TAILQ_INIT(&queue->idle);
     for (size_t i = 0; i < KEYSTORE_PRIORITY_COUNT; i++) {
-        TAILQ_INIT(&queue->rounds[i].rested);
-        TAILQ_INIT(&queue->rounds[i].busy);
+        rounds_init(&queue->rounds[i].turns);
     }
 }
 
@@ -87,7 +85,8 @@ void queue_clear(struct queue *queue)
 
 static void note_busy(struct queue *queue, struct queue_flow *flow)
 {
-    if (flow->waiting == 0 && flow->served_at != 0) {
+    if (flow->is_idle) {
+        flow->is_idle = false;
         TAILQ_REMOVE(&queue->idle, flow, idle);
         queue->idle_count--;
     }
@@ -97,24 +96,14 @@ static void note_busy(struct queue *queue, struct queue_flow *flow)
 
 static void note_served(struct queue *queue, struct queue_flow *flow)
 {
-    flow->served_at = ++queue->served;
     queue->waiting--;
     if (--flow->waiting == 0) {
+        flow->is_idle = true;
         TAILQ_INSERT_TAIL(&queue->idle, flow, idle);
         if (++queue->idle_count > QUEUE_REMEMBERED) {
             forget_oldest(queue);
         }
     }
-}
-
-/* A flow that was served goes to the end, unless each that waits could have been served since. */
-static void take_place(struct queue *queue, struct queue_round *round, struct queue_lane *lane)
-{
-    uint64_t served_at = lane->flow->served_at;
-    bool has_rested = served_at == 0 || queue->served - served_at > round->waiting;
-    TAILQ_INSERT_TAIL(has_rested ? &round->rested : &round->busy, lane, turn);
-    lane->is_rested = has_rested;
-    round->waiting++;
 }
 
 int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
@@ -126,9 +115,7 @@ int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
         flow = flow_add(queue, job->flow);
     }
     struct queue_lane *lane = &flow->lanes[job->priority];
-    if (!lane->first) {
-        take_place(queue, &queue->rounds[job->priority], lane);
-    }
+    rounds_add(&queue->rounds[job->priority].turns, &lane->turn);
     job->next = NULL;
     *lane->last = job;
     lane->last = &job->next;
@@ -136,35 +123,19 @@ int queue_push(struct queue *queue, struct keystore_job *job, struct error *err)
     return 0;
 }
 
-static struct queue_lane *next_lane(struct queue_round *round)
-{
-    struct queue_lane *rested = TAILQ_FIRST(&round->rested);
-    struct queue_lane *busy = TAILQ_FIRST(&round->busy);
-    return rested && (!busy || round->rested_run < QUEUE_RESTED_RUN) ? rested : busy;
-}
-
 static struct keystore_job *take_turn(struct queue *queue, struct queue_round *round)
 {
-    struct queue_lane *lane = next_lane(round);
-    struct queue_flow *flow = lane->flow;
+    struct queue_lane *lane = container_of(rounds_next(&round->turns), struct queue_lane, turn);
     struct keystore_job *job = lane->first;
-    round->rested_run = lane->is_rested ? round->rested_run + 1 : 0;
-    TAILQ_REMOVE(lane->is_rested ? &round->rested : &round->busy, lane, turn);
-    round->waiting--;
     lane->first = job->next;
-    note_served(queue, flow);
+    note_served(queue, lane->flow);
     if (lane->first) {
-        take_place(queue, round, lane);
+        rounds_add(&round->turns, &lane->turn);
     } else {
         lane->last = &lane->first;
     }
     job->next = NULL;
     return job;
-}
-
-static bool is_empty(const struct queue_round *round)
-{
-    return TAILQ_EMPTY(&round->rested) && TAILQ_EMPTY(&round->busy);
 }
 
 /* Whether jobs of this round have let enough more urgent ones pass, with this one. */
@@ -182,7 +153,7 @@ struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowes
     struct queue_round *next = NULL;
     for (size_t i = 0; i <= lowest && i < KEYSTORE_PRIORITY_COUNT; i++) {
         struct queue_round *round = &queue->rounds[i];
-        if (!is_empty(round) && (!next || is_impatient(queue, i))) {
+        if (round->turns.waiting > 0 && (!next || is_impatient(queue, i))) {
             next = round;
         }
     }
@@ -196,7 +167,7 @@ struct keystore_job *queue_pop(struct queue *queue, enum keystore_priority lowes
 bool queue_has(const struct queue *queue, enum keystore_priority lowest)
 {
     for (size_t i = 0; i <= lowest; i++) {
-        if (!is_empty(&queue->rounds[i])) {
+        if (queue->rounds[i].turns.waiting > 0) {
             return true;
         }
     }

@@ -1,30 +1,24 @@
 /* Jobs that wait for a worker: the most urgent priority first, but none waits without end for more
- * urgent ones to run out; and within a priority the flows take turns, one job each. A flow that has
- * let a whole round of the others pass comes next, so that one who asks now and then does not wait
- * behind a thousand who ask without end. Bounded. It has no lock of its own: the keystore's lock
- * guards it. */
+ * urgent ones to run out; and within a priority the flows take turns, one job each (rounds.h).
+ * Bounded. It has no lock of its own: the keystore's lock guards it. */
 #pragma once
 
 #include <sys/queue.h>
 
 #include "pkcs11/keystore.h"
+#include "pkcs11/rounds.h"
 
 struct queue_flow;
 
-TAILQ_HEAD(queue_turns, queue_lane);
-
-/* Turns of rested flows in a row before one of the others has its own; and how many flows without
- * jobs are remembered, so that one is known to have been served lately. */
-enum { QUEUE_RESTED_RUN = 8, QUEUE_REMEMBERED = 4096 };
+/* How many flows without jobs are remembered, so that one is known to have been served lately. */
+enum { QUEUE_REMEMBERED = 4096 };
 /* How many more urgent jobs go before one that issues, and before one in the background. */
 enum { QUEUE_ISSUE_PATIENCE = 8, QUEUE_BACKGROUND_PATIENCE = 64 };
 
-/* The flows that have jobs of one priority, each list in the order of their turns. */
+/* The flows that have jobs of one priority. */
 struct queue_round {
-    struct queue_turns rested, busy;
-    size_t waiting;      /* flows in both */
-    unsigned rested_run; /* rested ones served since the last busy one */
-    unsigned passed;     /* more urgent jobs that went first while one waited here */
+    struct rounds turns;
+    unsigned passed; /* more urgent jobs that went first while one waited here */
 };
 
 struct queue {
@@ -33,7 +27,6 @@ struct queue {
     TAILQ_HEAD(, queue_flow) idle; /* those without jobs, the one served last at the end */
     size_t idle_count;
     size_t waiting, limit, flow_limit;
-    uint64_t served; /* jobs so far */
 };
 
 /* No job may be left. */

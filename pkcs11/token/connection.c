@@ -1,184 +1,14 @@
 #include "pkcs11/token/connection.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <sys/epoll.h>
 
 #include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "pkcs11/token/connection_state.h"
 
-static void on_poll(uv_poll_t *poll, int status, int events);
-
-static void poll_for(struct token_connection *connection, int events)
-{
-    if (events == connection->polled || connection->is_ending) {
-        return;
-    }
-    connection->polled = events;
-    if (events == 0) {
-        (void)uv_poll_stop(&connection->poll);
-    } else {
-        (void)uv_poll_start(&connection->poll, events, on_poll);
-    }
-}
-
-/* While a signature is made, reading goes on until the peer really sends more, which serial clients
- * never do: that saves them system calls. */
-void connection_poll(struct token_connection *connection)
-{
-    if (connection->output.size > 0) {
-        poll_for(connection, UV_WRITABLE);
-    } else {
-        poll_for(connection, connection->is_ready ? 0 : UV_READABLE);
-    }
-}
-
-/* The number of bytes that the socket took; -1: the connection is broken. */
-static ssize_t send_bytes(int descriptor, struct bytes bytes)
-{
-    ssize_t count;
-    do {
-        count = send(descriptor, bytes.data, bytes.size, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (count < 0 && errno == EINTR);
-    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        return 0;
-    }
-    return count;
-}
-
-void connection_send_output(struct token_connection *connection)
-{
-    struct bytes bytes = buffer_bytes(&connection->place->output);
-    if (bytes.size == 0 || connection->is_ending) {
-        return;
-    }
-    ssize_t sent = connection->output.size > 0 ? 0 : send_bytes(connection->descriptor, bytes);
-    if (sent < 0) {
-        connection_over(connection);
-        return;
-    }
-    if ((size_t)sent < bytes.size) {
-        buffer_append(&connection->output, bytes.data + sent, bytes.size - (size_t)sent);
-        connection_set_stalled(connection, true);
-    }
-}
-
-static void send_rest(struct token_connection *connection)
-{
-    ssize_t sent = send_bytes(connection->descriptor, buffer_bytes(&connection->output));
-    if (sent < 0) {
-        connection_over(connection);
-        return;
-    }
-    buffer_consume(&connection->output, (size_t)sent);
-    if (connection->output.size > 0) {
-        if (sent > 0) {
-            connection_set_stalled(connection, true);
-        }
-        return;
-    }
-    buffer_clear(&connection->output);
-    connection_set_stalled(connection, false);
-    if (!connection->is_waiting && connection->input.size > 0) {
-        connection_set_ready(connection, true);
-    }
-    connection_poll(connection);
-}
-
-/* Who wrote what has just been received; all zero where the kernel does not say. */
-static struct ucred writer_of(struct msghdr *message)
-{
-    struct cmsghdr *control = CMSG_FIRSTHDR(message);
-    struct ucred credentials = {0};
-    if (control && control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_CREDENTIALS &&
-        control->cmsg_len == CMSG_LEN(sizeof(credentials))) {
-        memcpy(&credentials, CMSG_DATA(control), sizeof(credentials));
-    }
-    return credentials;
-}
-
-/* What was written before the server asked for credentials carries none: only the first byte,
- * which decides nothing, may have come so early. */
-static bool may_write(const struct token_connection *connection, pid_t writer, size_t size)
-{
-    if (writer == 0) {
-        return !connection->has_version && size == 1;
-    }
-    return writer == connection->pid;
-}
-
-/* Receives from one writer at most: the kernel does not join what different processes wrote. -1
- * with EAGAIN: nothing there. */
-static ssize_t receive(struct token_connection *connection, size_t limit, struct ucred *ret_writer)
-{
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(struct ucred))];
-    } control;
-    struct iovec vector = {connection->place->input, limit};
-    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
-    ssize_t count;
-    do {
-        message.msg_control = &control;
-        message.msg_controllen = sizeof(control);
-        count = recvmsg(connection->descriptor, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (count < 0 && errno == EINTR);
-    *ret_writer = count > 0 ? writer_of(&message) : (struct ucred){0};
-    return count;
-}
-
-static void on_readable(struct token_connection *connection)
-{
-    if (connection->is_waiting || connection->is_ready) {
-        poll_for(connection, 0);
-        return;
-    }
-    size_t limit = MESSAGE_FRAME_MAX - connection->input.size;
-    struct ucred writer;
-    ssize_t count = receive(connection, limit, &writer);
-    if (count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        return;
-    }
-    if (count > 0 && !may_write(connection, writer.pid, (size_t)count)) {
-        log_info("ending a PKCS#11 connection into which another process wrote pid=%d writer=%d",
-                 (int)connection->pid, (int)writer.pid);
-        token_caller_trespassed(connection->dispatch.caller, writer.pid, writer.uid, writer.gid);
-        count = 0;
-    }
-    if (count <= 0) {
-        connection_over(connection);
-        return;
-    }
-    struct bytes received = {connection->place->input, (size_t)count};
-    if (connection->input.size == 0) {
-        connection_process(connection, received, false);
-        return;
-    }
-    buffer_append(&connection->input, received.data, received.size);
-    connection_process(connection, buffer_bytes(&connection->input), true);
-}
-
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-    struct token_connection *connection = container_of(poll, struct token_connection, poll);
-    connection->place->catch_up(connection->place);
-    if (connection->is_ending) {
-        return;
-    }
-    if (status < 0) {
-        connection_over(connection);
-    } else if (connection->output.size > 0) {
-        send_rest(connection);
-    } else if (events != 0) {
-        on_readable(connection);
-    }
-}
-
-/* Once the loop has no hand on it any more. A signature under way is abandoned. */
-static void let_go(struct token_connection *connection)
+void connection_let_go(struct token_connection *connection)
 {
     token_caller_free(take_ptr(connection->dispatch.caller));
     size_t sessions = connection->dispatch.sessions;
@@ -195,7 +25,6 @@ static void stop_saving(struct token_connection *connection)
     struct connection_place *place = connection->place;
     if (place->saving == connection) {
         place->saving = NULL;
-        (void)uv_timer_stop(&place->save_timer);
     }
 }
 
@@ -219,9 +48,9 @@ static void on_signed(void *user, CK_RV rv, struct bytes signature)
         return;
     }
     if (connection->output.size == 0 && connection->input.size > 0) {
-        connection_set_ready(connection, true);
+        connection_queue_up(connection);
     }
-    connection_poll(connection);
+    connection_watch(connection);
 }
 
 struct token_connection *connection_new(struct connection_place *place, int descriptor, pid_t pid,
@@ -255,26 +84,20 @@ void connection_free(struct token_connection *connection)
 void connection_start(struct token_connection *connection)
 {
     connection_count_sessions(connection, 0);
-    int rc = uv_poll_init(&connection->place->loop, &connection->poll, connection->descriptor);
-    if (rc != 0) {
-        log_warning("serving a PKCS#11 connection: polling it failed pid=%d error=%s",
-                    (int)connection->pid, uv_strerror(rc));
-        connection->is_ending = true;
-        let_go(connection);
+    struct epoll_event event = {.events = EPOLLONESHOT, .data.ptr = connection};
+    if (epoll_ctl(connection->place->epoll, EPOLL_CTL_ADD, connection->descriptor, &event) < 0) {
+        log_warning("serving a PKCS#11 connection: watching it failed pid=%d errno=%d",
+                    (int)connection->pid, errno);
+        connection_over(connection);
         return;
     }
     if (connection->output.size > 0 || connection->input.size > 0) {
         connection_set_stalled(connection, true);
     }
     if (connection->output.size == 0 && connection->input.size > 0) {
-        connection_set_ready(connection, true);
+        connection_queue_up(connection);
     }
-    connection_poll(connection);
-}
-
-static void on_unpolled(uv_handle_t *handle)
-{
-    let_go(container_of((uv_poll_t *)handle, struct token_connection, poll));
+    connection_watch(connection);
 }
 
 void connection_over(struct token_connection *connection)
@@ -284,31 +107,27 @@ void connection_over(struct token_connection *connection)
     }
     connection->is_ending = true;
     stop_saving(connection);
-    connection_set_ready(connection, false);
+    rounds_remove(&connection->place->turns, &connection->turn);
     connection_set_stalled(connection, false);
-    uv_close((uv_handle_t *)&connection->poll, on_unpolled);
+    connection_unwatch(connection);
     file_close_cleanup(&connection->descriptor);
     connection->descriptor = -1;
+    TAILQ_INSERT_TAIL(&connection->place->over, connection, over);
 }
 
-static void give_up_signature(uv_timer_t *timer)
+void connection_give_up_signature(struct token_connection *connection)
 {
-    struct connection_place *place = container_of(timer, struct connection_place, save_timer);
-    on_signed(place->saving, CKR_DEVICE_ERROR, (struct bytes){0});
+    on_signed(connection, CKR_DEVICE_ERROR, (struct bytes){0});
 }
 
 /* A key that hangs must not hang the restart. */
 static void save_once_signed(struct token_connection *connection)
 {
     struct connection_place *place = connection->place;
-    uint64_t now = uv_now(&place->loop);
     if (place->saves_end_at_ms == 0) {
-        place->saves_end_at_ms = now + place->stall_ms / CONNECTION_SAVES_PER_STALL;
+        place->saves_end_at_ms = place->now_ms + place->stall_ms / CONNECTION_SAVES_PER_STALL;
     }
     place->saving = connection;
-    (void)uv_timer_start(&place->save_timer, give_up_signature,
-                         MAX(place->saves_end_at_ms, now) - now, 0);
-    poll_for(connection, 0);
 }
 
 /* The guard of the next process decides about the call. Who answers may be the one who waits for
@@ -337,6 +156,7 @@ void connection_save(struct token_connection *connection, struct connection_save
         return;
     }
     connection_write_state(connection, &save->state);
+    connection_unwatch(connection);
     save->descriptor = file_take(&connection->descriptor);
     connection_over(connection);
 }

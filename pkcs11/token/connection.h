@@ -7,12 +7,13 @@
 
 #include <sys/queue.h>
 #include <sys/types.h>
-#include <uv.h>
 
+#include "pkcs11/rounds.h"
 #include "pkcs11/token/dispatch.h"
 
 enum {
     CONNECTION_CALLS_PER_TURN = 8,   /* of one connection, then others have their turn */
+    CONNECTION_TURNS_PER_LOOK = 8,   /* then the sockets and the mailbox are looked at again */
     CONNECTION_STALL_MS = 30 * 1000, /* for half a frame, or a reply that nobody reads */
     CONNECTION_SAVES_PER_STALL = 3,  /* how much sooner saving gives up waiting for keys */
 };
@@ -21,16 +22,15 @@ TAILQ_HEAD(connection_list, token_connection);
 
 /* What the connections of a server share. */
 struct connection_place {
-    uv_loop_t loop;
-    uv_timer_t stall_timer;
+    int epoll;
+    uint64_t now_ms; /* at the last look */
+    uint64_t stall_ms;
+    struct rounds turns;            /* those with something to read, to send or to act on */
+    struct connection_list stalled; /* waiting for the peer, the oldest first */
+    struct connection_list over;    /* since the last look */
     /* All saves together wait for signatures until then; 0: none has yet. */
-    uv_timer_t save_timer;
     uint64_t saves_end_at_ms;
     struct token_connection *saving; /* which waits; the owner saves one after the other */
-    uv_idle_t turn;                  /* runs while there are ready connections */
-    uint64_t stall_ms;               /* 0 before connection_place_init: the default */
-    struct connection_list ready;    /* with whole calls that were already received */
-    struct connection_list stalled;  /* waiting for the peer, the oldest first */
     uint8_t input[MESSAGE_FRAME_MAX];
     struct buffer output;
     size_t under_way; /* signatures, also abandoned ones: token_caller_config's */
@@ -42,10 +42,22 @@ struct connection_place {
     void (*gone)(struct token_connection *connection);
 };
 
-/* Prepares the handles in the loop, which is initialised. */
-void connection_place_init(struct connection_place *place);
-/* Closes them; no connection may be left. */
-void connection_place_close(struct connection_place *place);
+/* stall_ms: 0 means the default. catch_up and gone are the caller's to set. mailbox: the one whose
+ * messages connection_place_look tells of. */
+int connection_place_init(struct connection_place *place, struct mailbox *mailbox,
+                          uint64_t stall_ms, struct error *err);
+/* No connection may be left. */
+void connection_place_clear(struct connection_place *place);
+
+/* The thread's loop is these, one after the other. Waits until there is something to do and queues
+ * the connections that have it; returns whether messages are in the mailbox, which the caller
+ * delivers: that answers the signatures that are done before anything new is begun. */
+bool connection_place_look(struct connection_place *place);
+/* Ends what took too long, then gives the next connections their turns, few enough that it does not
+ * matter to one that comes meanwhile and goes before all others. */
+void connection_place_serve(struct connection_place *place);
+/* Runs gone for those that are over. */
+void connection_place_let_go(struct connection_place *place);
 
 /* Asked for by another thread, which waits. */
 struct connection_save {
@@ -54,23 +66,22 @@ struct connection_save {
 };
 
 struct token_connection {
-    uv_poll_t poll;
-    int polled; /* UV_READABLE and UV_WRITABLE, as the loop knows it */
     struct connection_place *place;
     int descriptor;
+    uint32_t watched; /* EPOLLIN or EPOLLOUT, of which looks tell; 0: neither */
     pid_t pid;
     struct dispatch dispatch;
     struct buffer input;     /* received, but not yet acted on */
     struct buffer output;    /* what the peer has not taken yet */
     struct buffer undecided; /* the call that waits for a guard's answer */
-    bool has_version;        /* the first byte has come */
-    bool is_waiting;         /* for a signature */
-    bool is_ready;           /* in place->ready */
-    bool is_stalled;         /* in place->stalled */
+    struct rounds_turn turn;
+    bool has_version; /* the first byte has come */
+    bool is_waiting;  /* for a signature */
+    bool is_stalled;  /* in place->stalled */
     bool is_ending;
     uint64_t stalls_at_ms;
     struct connection_save *save;
-    TAILQ_ENTRY(token_connection) ready, stalled;
+    TAILQ_ENTRY(token_connection) stalled, over;
     /* For the server. */
     struct token_server *server;
     void (*closed)(void *user);
@@ -92,7 +103,7 @@ int connection_restore(struct token_connection *connection, struct bytes state, 
 void connection_free(struct token_connection *connection);
 
 void connection_start(struct token_connection *connection);
-/* place->gone comes later, once the loop has let go. A signature under way is abandoned. */
+/* place->gone comes later, by connection_place_let_go. A signature under way is abandoned. */
 void connection_over(struct token_connection *connection);
 /* As connection_over, but after the call in hand, and descriptor and state go into the struct. A
  * signature that hardware does not make in time is answered with CKR_DEVICE_ERROR; a call about

@@ -1,19 +1,17 @@
+#include <errno.h>
+#include <limits.h>
+#include <sys/epoll.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
 #include "lib/base/log.h"
 #include "pkcs11/token/connection_state.h"
 
-static void end_stalled(uv_timer_t *timer)
+enum { EVENTS_PER_LOOK = 256 };
+
+void connection_queue_up(struct token_connection *connection)
 {
-    struct connection_place *place = container_of(timer, struct connection_place, stall_timer);
-    uint64_t now = uv_now(&place->loop);
-    struct token_connection *connection;
-    while ((connection = TAILQ_FIRST(&place->stalled)) && connection->stalls_at_ms <= now) {
-        log_debug("ending a PKCS#11 connection whose peer stopped in the middle of a call pid=%d",
-                  (int)connection->pid);
-        connection_over(connection);
-    }
-    if (connection) {
-        (void)uv_timer_start(timer, end_stalled, connection->stalls_at_ms - now, 0);
-    }
+    rounds_add(&connection->place->turns, &connection->turn);
 }
 
 void connection_set_stalled(struct token_connection *connection, bool is_stalled)
@@ -23,62 +21,97 @@ void connection_set_stalled(struct token_connection *connection, bool is_stalled
         TAILQ_REMOVE(&place->stalled, connection, stalled);
     }
     connection->is_stalled = is_stalled;
-    if (!is_stalled) {
-        return;
-    }
-    connection->stalls_at_ms = uv_now(&place->loop) + place->stall_ms;
-    TAILQ_INSERT_TAIL(&place->stalled, connection, stalled);
-    if (!uv_is_active((uv_handle_t *)&place->stall_timer)) {
-        (void)uv_timer_start(&place->stall_timer, end_stalled, place->stall_ms, 0);
+    if (is_stalled) {
+        connection->stalls_at_ms = place->now_ms + place->stall_ms;
+        TAILQ_INSERT_TAIL(&place->stalled, connection, stalled);
     }
 }
 
-/* Those that become ready meanwhile wait for the next turn, after the loop has looked at the
- * sockets of the others. */
-static void take_turns(uv_idle_t *turn)
+static void end_stalled(struct connection_place *place)
 {
-    struct connection_place *place = container_of(turn, struct connection_place, turn);
-    place->catch_up(place);
-    struct token_connection *last = TAILQ_LAST(&place->ready, connection_list);
-    for (bool is_last = !last; !is_last;) {
-        struct token_connection *connection = TAILQ_FIRST(&place->ready);
-        is_last = connection == last;
-        connection_set_ready(connection, false);
-        connection_take_turn(connection);
+    struct token_connection *connection;
+    while ((connection = TAILQ_FIRST(&place->stalled)) &&
+           connection->stalls_at_ms <= place->now_ms) {
+        log_debug("ending a PKCS#11 connection whose peer stopped in the middle of a call pid=%d",
+                  (int)connection->pid);
+        connection_over(connection);
     }
 }
 
-void connection_set_ready(struct token_connection *connection, bool is_ready)
+/* How long epoll_wait may wait: until the next turn, save or stalled peer; -1: for ever. */
+static int time_left_ms(const struct connection_place *place)
 {
-    struct connection_place *place = connection->place;
-    if (connection->is_ready == is_ready) {
-        return;
+    const struct token_connection *oldest = TAILQ_FIRST(&place->stalled);
+    if (place->turns.waiting > 0) {
+        return 0;
     }
-    connection->is_ready = is_ready;
-    if (is_ready) {
-        TAILQ_INSERT_TAIL(&place->ready, connection, ready);
-        (void)uv_idle_start(&place->turn, take_turns);
-        return;
+    if (!oldest && !place->saving) {
+        return -1;
     }
-    TAILQ_REMOVE(&place->ready, connection, ready);
-    if (TAILQ_EMPTY(&place->ready)) {
-        (void)uv_idle_stop(&place->turn);
+    uint64_t end_ms = MIN(oldest ? oldest->stalls_at_ms : UINT64_MAX,
+                          place->saving ? place->saves_end_at_ms : UINT64_MAX);
+    uint64_t now_ms = clock_monotonic_ms();
+    return (int)MIN(MAX(end_ms, now_ms) - now_ms, (uint64_t)INT_MAX);
+}
+
+bool connection_place_look(struct connection_place *place)
+{
+    struct epoll_event events[EVENTS_PER_LOOK];
+    bool has_messages = false;
+    int count = epoll_wait(place->epoll, events, EVENTS_PER_LOOK, time_left_ms(place));
+    place->now_ms = clock_monotonic_ms();
+    for (int i = 0; i < count; i++) {
+        struct token_connection *connection = events[i].data.ptr;
+        if (connection) {
+            connection_notice(connection);
+        } else {
+            has_messages = true;
+        }
+    }
+    return has_messages;
+}
+
+void connection_place_serve(struct connection_place *place)
+{
+    end_stalled(place);
+    if (place->saving && place->saves_end_at_ms <= place->now_ms) {
+        connection_give_up_signature(place->saving);
+    }
+    struct rounds_turn *turn;
+    for (int turns = 0; turns < CONNECTION_TURNS_PER_LOOK && (turn = rounds_next(&place->turns));
+         turns++) {
+        connection_take_turn(container_of(turn, struct token_connection, turn));
     }
 }
 
-void connection_place_init(struct connection_place *place)
+void connection_place_let_go(struct connection_place *place)
 {
-    place->stall_ms = place->stall_ms > 0 ? place->stall_ms : CONNECTION_STALL_MS;
-    TAILQ_INIT(&place->ready);
+    struct token_connection *connection;
+    while ((connection = TAILQ_FIRST(&place->over))) {
+        TAILQ_REMOVE(&place->over, connection, over);
+        connection_let_go(connection);
+    }
+}
+
+int connection_place_init(struct connection_place *place, struct mailbox *mailbox,
+                          uint64_t stall_ms, struct error *err)
+{
+    place->stall_ms = stall_ms > 0 ? stall_ms : CONNECTION_STALL_MS;
+    place->now_ms = clock_monotonic_ms();
+    rounds_init(&place->turns);
     TAILQ_INIT(&place->stalled);
-    (void)uv_timer_init(&place->loop, &place->stall_timer);
-    (void)uv_timer_init(&place->loop, &place->save_timer);
-    (void)uv_idle_init(&place->loop, &place->turn);
+    TAILQ_INIT(&place->over);
+    place->epoll = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN};
+    if (place->epoll < 0 ||
+        epoll_ctl(place->epoll, EPOLL_CTL_ADD, mailbox_descriptor(mailbox), &event) < 0) {
+        return error_set_errno(err, errno, "watching the sockets of the PKCS#11 server");
+    }
+    return 0;
 }
 
-void connection_place_close(struct connection_place *place)
+void connection_place_clear(struct connection_place *place)
 {
-    uv_close((uv_handle_t *)&place->stall_timer, NULL);
-    uv_close((uv_handle_t *)&place->save_timer, NULL);
-    uv_close((uv_handle_t *)&place->turn, NULL);
+    file_close_cleanup(&place->epoll);
+    buffer_clear(&place->output);
 }

@@ -100,12 +100,31 @@ void connection_process(struct token_connection *connection, struct bytes bytes,
         connection_set_stalled(connection, is_partial);
     }
     if (end == TURN_NEEDS_TURN && connection->output.size == 0 && connection->input.size > 0) {
-        connection_set_ready(connection, true);
+        connection_queue_up(connection);
     }
-    connection_poll(connection);
+    connection_watch(connection);
+}
+
+/* Whether what was received before is enough to go on with. */
+static bool has_call(const struct token_connection *connection)
+{
+    struct message_frame ignored;
+    struct bytes input = buffer_bytes(&connection->input);
+    return input.size > 0 && (!connection->has_version ||
+                              message_read_frame(input, &ignored) != MESSAGE_FRAME_PARTIAL);
 }
 
 void connection_take_turn(struct token_connection *connection)
 {
-    connection_process(connection, buffer_bytes(&connection->input), true);
+    connection->place->catch_up(connection->place);
+    if (connection->is_ending) {
+        return;
+    }
+    if (connection->output.size > 0) {
+        connection_send_rest(connection);
+    } else if (has_call(connection)) {
+        connection_process(connection, buffer_bytes(&connection->input), true);
+    } else {
+        connection_receive(connection);
+    }
 }

@@ -89,29 +89,18 @@ static void free_server(struct token_server *server)
     if (server->mailbox) {
         mailbox_free(server->mailbox);
     }
-    buffer_clear(&server->place.output);
+    connection_place_clear(&server->place);
     (void)pthread_mutex_destroy(&server->lock);
     free(server->notice);
     free(server);
 }
 
-static int start(struct token_server *server, struct error *err)
+static int start(struct token_server *server, uint64_t stall_ms, struct error *err)
 {
     TRY(mailbox_new(&server->mailbox, err));
-    int rc = uv_loop_init(&server->place.loop);
+    TRY(connection_place_init(&server->place, server->mailbox, stall_ms, err));
+    int rc = start_thread(server);
     if (rc != 0) {
-        return error_set_errno(err, -rc, "making the event loop of the PKCS#11 server");
-    }
-    connection_place_init(&server->place);
-    (void)uv_poll_init(&server->place.loop, &server->mailbox_poll,
-                       mailbox_descriptor(server->mailbox));
-    (void)uv_poll_start(&server->mailbox_poll, UV_READABLE, server_on_mailbox);
-    rc = start_thread(server);
-    if (rc != 0) {
-        server->is_ending = true;
-        server_end_thread(server);
-        (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
-        (void)uv_loop_close(&server->place.loop);
         return error_set_errno(err, rc, "starting the thread of the PKCS#11 server");
     }
     return 0;
@@ -124,14 +113,14 @@ int token_server_new(const struct token_server_config *config, struct token_serv
     server->owner = config->mailbox;
     server->place.gone = server_connection_gone;
     server->place.catch_up = server_catch_up;
-    server->place.stall_ms = config->stall_ms;
+    server->place.epoll = -1;
     TAILQ_INIT(&server->all);
     TAILQ_INIT(&server->owned);
     TAILQ_INIT(&server->untold);
     (void)pthread_mutex_init(&server->lock, NULL);
     server->notice = NEW(struct notice);
     *server->notice = (struct notice){.message.deliver = tell_owner, .server = server};
-    if (start(server, err) < 0) {
+    if (start(server, config->stall_ms, err) < 0) {
         free_server(server);
         return -1;
     }
@@ -144,7 +133,6 @@ void token_server_free(struct token_server *server)
     struct request request = {.message.deliver = server_deliver_end, .server = server};
     run_request(&request);
     (void)pthread_join(server->thread, NULL);
-    (void)uv_loop_close(&server->place.loop);
     struct token_connection *connection;
     while ((connection = TAILQ_FIRST(&server->owned))) {
         TAILQ_REMOVE(&server->owned, connection, owned);

@@ -10,15 +10,6 @@ static void finish_request(struct request *request)
     (void)pthread_mutex_unlock(&request->lock);
 }
 
-void server_end_thread(struct token_server *server)
-{
-    if (server->is_ending && TAILQ_EMPTY(&server->all) && server->place.under_way == 0 &&
-        !uv_is_closing((uv_handle_t *)&server->mailbox_poll)) {
-        uv_close((uv_handle_t *)&server->mailbox_poll, NULL);
-        connection_place_close(&server->place);
-    }
-}
-
 void server_connection_gone(struct token_connection *connection)
 {
     struct token_server *server = connection->server;
@@ -42,7 +33,6 @@ void server_connection_gone(struct token_connection *connection)
     } else if (connection->is_close_seen) {
         connection_free(connection);
     }
-    server_end_thread(server);
 }
 
 void server_act_adopt(struct command *command)
@@ -97,34 +87,33 @@ void server_deliver_end(struct mailbox_message *message)
     TAILQ_FOREACH (connection, &server->all, all) {
         connection_over(connection);
     }
-    server_end_thread(server);
-}
-
-static void deliver(struct token_server *server)
-{
-    mailbox_deliver(server->mailbox);
-    server_end_thread(server);
-}
-
-void server_on_mailbox(uv_poll_t *poll, int status, int events)
-{
-    (void)status;
-    (void)events;
-    deliver(container_of(poll, struct token_server, mailbox_poll));
 }
 
 void server_catch_up(struct connection_place *place)
 {
     struct token_server *server = container_of(place, struct token_server, place);
     if (atomic_load(&server->commands) > 0) {
-        deliver(server);
+        mailbox_deliver(server->mailbox);
     }
+}
+
+/* The signatures that are under way will come to the mailbox. */
+static bool is_over(const struct token_server *server)
+{
+    return server->is_ending && TAILQ_EMPTY(&server->all) && server->place.under_way == 0;
 }
 
 void *server_run_thread(void *argument)
 {
     struct token_server *server = argument;
+    struct connection_place *place = &server->place;
     (void)pthread_setname_np(pthread_self(), "pkcs11-token");
-    (void)uv_run(&server->place.loop, UV_RUN_DEFAULT);
+    while (!is_over(server)) {
+        if (connection_place_look(place)) {
+            mailbox_deliver(server->mailbox);
+        }
+        connection_place_serve(place);
+        connection_place_let_go(place);
+    }
     return NULL;
 }

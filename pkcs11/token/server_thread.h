@@ -20,7 +20,6 @@ struct token_server {
     pthread_t thread;
     struct mailbox *mailbox; /* the thread's: commands and signatures */
     atomic_size_t commands;  /* in the mailbox */
-    uv_poll_t mailbox_poll;
     /* The thread's. */
     struct connection_list all; /* served */
     bool is_ending;
@@ -55,15 +54,12 @@ struct request {
     bool is_done;
 };
 
-/* What the thread runs: the loop, until server_act_end. argument: the server. */
+/* What the thread runs: the loop, until the server is ending, no connection is left and no
+ * signature that would come to the mailbox. argument: the server. */
 void *server_run_thread(void *argument);
-/* For the place and the loop of a server that starts. */
+/* For the place of a server that starts. */
 void server_connection_gone(struct token_connection *connection);
 void server_catch_up(struct connection_place *place);
-void server_on_mailbox(uv_poll_t *poll, int status, int events);
-/* Closes the loop's handles once the server is ending, no connection is left and no signature that
- * would come to the mailbox. */
-void server_end_thread(struct token_server *server);
 
 /* The acts of commands, and the messages of requests. */
 void server_act_adopt(struct command *command);
