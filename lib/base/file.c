@@ -45,8 +45,20 @@ static int sync_folder_of(const char *path)
     return folder < 0 ? -1 : fsync(folder);
 }
 
+/* A rename would put a plain file where everybody expects /dev/null. */
+static int refuse_other_than_file(const char *path, struct error *err)
+{
+    struct stat status;
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "writing %s: it is there and is no regular file; name a file", path);
+    }
+    return 0;
+}
+
 int file_write_atomic(const char *path, struct bytes contents, mode_t mode, struct error *err)
 {
+    TRY(refuse_other_than_file(path, err));
     _cleanup_(free_cleanup) char *temporary = text_format("%s.XXXXXX", path);
     _cleanup_(file_close_cleanup) int descriptor = mkostemp(temporary, O_CLOEXEC);
     if (descriptor < 0) {

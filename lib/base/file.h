@@ -17,7 +17,7 @@ static inline int file_take(int *descriptor)
 }
 
 /* Replaces path by the contents, whole or not at all: a temporary file beside it, fsync, rename,
- * fsync of the folder. */
+ * fsync of the folder. InvalidArgument: something that is no regular file has that name. */
 int file_write_atomic(const char *path, struct bytes contents, mode_t mode, struct error *err);
 
 /* Creates the folder (its parents must exist) with the mode, or checks that an existing one is a

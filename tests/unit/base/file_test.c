@@ -44,6 +44,26 @@ static void a_failed_write_leaves_nothing(void **state)
     assert_int_equal(rmdir(path), 0);
 }
 
+static void what_is_no_file_is_not_replaced(void **state)
+{
+    (void)state;
+    _cleanup_(free_cleanup) char *pipe = file_join(folder, "pipe");
+    _cleanup_(free_cleanup) char *device = file_join(folder, "device");
+    const char *const paths[] = {pipe, device};
+    struct error err;
+    struct stat before, after;
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    assert_int_equal(symlink("/dev/null", device), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+        assert_int_equal(lstat(paths[i], &before), 0);
+        assert_int_equal(file_write_atomic(paths[i], bytes_of_text("x"), 0600, &err), -1);
+        assert_non_null(strstr(err.text, "no regular file"));
+        assert_int_equal(lstat(paths[i], &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
+        assert_int_equal(unlink(paths[i]), 0);
+    }
+}
+
 static void a_folder_is_made_or_judged(void **state)
 {
     (void)state;
@@ -80,6 +100,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_replaced_whole),
         cmocka_unit_test(a_failed_write_leaves_nothing),
+        cmocka_unit_test(what_is_no_file_is_not_replaced),
         cmocka_unit_test(a_folder_is_made_or_judged),
     };
     return cmocka_run_group_tests(tests, prepare, clean_up);
