@@ -194,7 +194,10 @@ static void print_json(const struct arguments *arguments, const struct verificat
                        const struct attest_report *report, const struct finding *flaw,
                        enum claim claim)
 {
-    const struct attest_subject *subject = &verification->subject;
+    /* A script takes what stands there for true, so only what was shown does. */
+    static const struct attest_subject nobody = {0};
+    bool is_certified = verification->verdict.claims[CLAIM_KEY_CERTIFICATE].result == CLAIM_PROVEN;
+    const struct attest_subject *subject = is_certified ? &verification->subject : &nobody;
     _cleanup_(free_cleanup) char *made = output_time_json(verification->evidence.made_at_s);
     _cleanup_(free_cleanup) char *judged = output_time_json(verification->judged_at_s);
     _cleanup_(free_cleanup) char *nonce = text_hex(buffer_bytes(&arguments->nonce));

@@ -54,7 +54,9 @@ static struct queue_flow *flow_add(struct queue *queue, uint64_t number)
 static int check_room(const struct queue *queue, const struct queue_flow *flow,
                       const struct keystore_job *job, struct error *err)
 {
-    if (queue->waiting >= (queue->limit * quarters[job->priority] + 3) / 4) {
+    bool is_own = job->flow == 0 && job->priority == KEYSTORE_PRIORITY_USE;
+    size_t share = quarters[job->priority] + (is_own ? 1 : 0);
+    if (queue->waiting >= (queue->limit * share + 3) / 4) {
         return error_set(err, ERROR_RESOURCE_EXHAUSTED,
                          "too much work waits: %zu jobs; try again later", queue->waiting);
     }

@@ -37,7 +37,8 @@ void queue_init(struct queue *queue, size_t limit, size_t flow_limit);
 
 /* Takes the job until queue_pop. Fails with ResourceExhausted. The less urgent a job is, the
  * earlier the queue is full for it: background work leaves half of it free, issuing a quarter, so
- * that there is always a place for a signature. */
+ * that there is always a place for a signature. What the agent itself needs at once (flow 0,
+ * KEYSTORE_PRIORITY_USE) has a quarter beyond the limit: workloads cannot keep it out. */
 int queue_push(struct queue *queue, struct keystore_job *job, struct error *err);
 
 /* The next job that is at least as urgent as lowest; NULL when there is none. Patience is counted

@@ -84,16 +84,16 @@ int worker_command_end(struct worker *worker, int result, struct error *err)
 }
 
 /* The next job for a worker that has nothing in hand. Where there are several, one is kept from
- * background work, so that a signature never waits for the end of a key generation. */
+ * background work, so that a signature never waits for the end of a key generation. Else that has
+ * its turn as the queue gives it, also among those who sign without end. */
 static struct keystore_job *next_job(struct keystore *keystore)
 {
-    struct keystore_job *job = take_job(keystore, KEYSTORE_PRIORITY_ISSUE);
     unsigned allowed = MAX(keystore->worker_count, 2) - 1;
-    if (!job && (STAILQ_EMPTY(&keystore->closing) || keystore->state == KEYSTORE_STATE_LOST) &&
-        keystore->background_running < allowed) {
-        job = take_job(keystore, KEYSTORE_PRIORITY_BACKGROUND);
-    }
-    return job;
+    bool may_do_background =
+        (STAILQ_EMPTY(&keystore->closing) || keystore->state == KEYSTORE_STATE_LOST) &&
+        keystore->background_running < allowed;
+    return take_job(keystore,
+                    may_do_background ? KEYSTORE_PRIORITY_BACKGROUND : KEYSTORE_PRIORITY_ISSUE);
 }
 
 /* Called and returns with the lock held. */

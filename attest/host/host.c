@@ -10,8 +10,8 @@
 int host_run(struct keystore *keystore, int (*run)(void *state, void *argument, struct error *err),
              void *argument, struct error *err)
 {
-    return keystore_run_driver(keystore, &keystore_driver_tpm, KEYSTORE_PRIORITY_BACKGROUND, run,
-                               argument, err);
+    return keystore_run_driver(keystore, &keystore_driver_tpm, KEYSTORE_PRIORITY_USE, run, argument,
+                               err);
 }
 
 struct tpm_key *host_tpm_key(const struct key *key)

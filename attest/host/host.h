@@ -1,6 +1,7 @@
 /* The host's half of attestation: evidence made with the TPM of a keystore. Every function blocks
- * while the keystore's worker is at it (each TPM command goes at BACKGROUND priority, so signatures
- * of workloads go first) and must not run on the event loop; one thread at a time for a host.
+ * while the keystore's worker is at it and must not run on the event loop; one thread at a time for
+ * a host. Each TPM command takes its turn among the signatures of workloads, as one more of them:
+ * they must not be able to put a verdict off, nor it them.
  *
  * The AK is a child of the storage primary, so its counters of resets are offset by a constant:
  * only differences mean something. Nothing is written to NV.

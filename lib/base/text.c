@@ -38,13 +38,41 @@ static size_t utf8_sequence_size(const uint8_t *text, size_t size)
     return 0;
 }
 
+/* Characters that steer a terminal, or change the order in which others are shown (Unicode: C0, C1,
+ * bidirectional controls), by their bytes in UTF-8. */
+static const struct {
+    uint8_t size;
+    uint8_t first[3], last[3];
+} controls[] = {
+    {1, {0x00}, {0x1f}},
+    {1, {0x7f}, {0x7f}},
+    {2, {0xc2, 0x80}, {0xc2, 0x9f}},
+    {2, {0xd8, 0x9c}, {0xd8, 0x9c}},
+    {3, {0xe2, 0x80, 0x8e}, {0xe2, 0x80, 0x8f}},
+    {3, {0xe2, 0x80, 0xa8}, {0xe2, 0x80, 0xae}},
+    {3, {0xe2, 0x81, 0xa6}, {0xe2, 0x81, 0xa9}},
+};
+
+static bool is_control(const char *text, size_t size)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(controls); i++) {
+        if (controls[i].size == size && memcmp(text, controls[i].first, size) >= 0 &&
+            memcmp(text, controls[i].last, size) <= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void text_make_printable(char *text)
 {
     size_t size = strlen(text);
     for (size_t i = 0; i < size;) {
         size_t sequence = utf8_sequence_size((const uint8_t *)text + i, size - i);
-        if (sequence == 0 || (sequence == 1 && ((uint8_t)text[i] < 0x20 || text[i] == 0x7f))) {
-            text[i++] = '?';
+        if (sequence == 0 || is_control(text + i, sequence)) {
+            size_t width = MAX(sequence, 1);
+            memset(text + i, '?', width);
+            i += width;
         } else {
             i += sequence;
         }

@@ -83,6 +83,13 @@ static void only_printable_utf8_is_printed(void **state)
         {"a\nb\tc\x7f\x1b[31m", "a?b?c??[31m"},
         {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
         {"\xf0\x9f\x94\x91", "\xf0\x9f\x94\x91"},
+        {"\xc2\x9b"
+         "31m",
+         "??31m"}, /* C1: CSI */
+        {"a\xe2\x80\xae"
+         "b",
+         "a???b"}, /* right to left */
+        {"\xe2\x81\xa6\xc2\xa0", "???\xc2\xa0"},
         {"\xc3", "?"},           /* cut */
         {"\xc0\xaf", "??"},      /* overlong */
         {"\xed\xa0\x80", "???"}, /* surrogate */

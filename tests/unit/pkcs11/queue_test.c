@@ -205,7 +205,7 @@ static const struct {
     uint64_t flow;
     size_t expected;
 } limits[] = {
-    {USE, 1, 5}, {USE, 0, 16}, {ISSUE, 0, 12}, {BACKGROUND, 0, 8}, {BACKGROUND, 3, 5},
+    {USE, 1, 5}, {USE, 0, 20}, {ISSUE, 0, 12}, {BACKGROUND, 0, 8}, {BACKGROUND, 3, 5},
 };
 
 static void test_limits(void **state)
