@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <poll.h>
 
+#include "pkcs11/queue.h"
 #include "tests/unit/pkcs11/fake_driver.h"
 
 struct fixture {
@@ -15,16 +16,22 @@ struct fixture {
     struct key *key;
 };
 
-static struct keystore *start(struct fake *fake)
+/* queue_limit 0: the default. */
+static struct keystore *start_with(struct fake *fake, size_t queue_limit, size_t flow_limit)
 {
     struct keystore *keystore = NULL;
     const struct keystore_config config = {.name = "fake",
                                            .driver = &fake_driver,
                                            .driver_config = fake,
-                                           .queue_limit = 32,
-                                           .flow_limit = 4};
+                                           .queue_limit = queue_limit,
+                                           .flow_limit = flow_limit};
     assert_int_equal(keystore_new(&config, &keystore, NULL), 0);
     return keystore;
+}
+
+static struct keystore *start(struct fake *fake)
+{
+    return start_with(fake, 32, 4);
 }
 
 static void set_up_with(struct fixture *fixture, unsigned workers)
@@ -83,7 +90,7 @@ static void run_sign_job(struct keystore_job *job)
     FAKE_SET(&sign_job->fixture->fake, changes++);
 }
 
-enum { JOBS_MAX = 12 };
+enum { JOBS_MAX = 2 + 2 * QUEUE_BACKGROUND_PATIENCE };
 
 struct plan {
     const char *marks;
@@ -125,7 +132,7 @@ static void run_plan(struct fixture *fixture, const struct plan *plan, size_t co
 
 static const struct {
     const char *what;
-    struct plan plan[JOBS_MAX];
+    struct plan plan[12];
     size_t count;
     const char *expected;
 } plans[] = {
@@ -157,6 +164,29 @@ static void test_order(void **state)
         assert_int_equal(fixture.fake.most_inside, 1);
         tear_down(&fixture);
     }
+}
+
+/* However many signatures wait. */
+static void test_background_work_has_its_turn(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct plan plan[JOBS_MAX] = {{"0", USE, 1}, {"b", BACKGROUND, 0}};
+    char order[FAKE_HISTORY + 1];
+    for (size_t i = 2; i < JOBS_MAX; i++) {
+        plan[i] = (struct plan){"s", USE, i % 4 + 1};
+    }
+    fake_init(&fixture.fake);
+    fixture.keystore = start_with(&fixture.fake, 0, 0);
+    assert_int_equal(keystore_key_generate(fixture.keystore, KEY_TYPE_EC_P256, NULL,
+                                           KEYSTORE_PRIORITY_ISSUE, &fixture.key, NULL),
+                     0);
+    FAKE_SET(&fixture.fake, history_size = 0);
+    run_plan(&fixture, plan, JOBS_MAX, order);
+    /* And once more before its one command. */
+    assert_int_equal(strchr(order, 'b') - order,
+                     1 + QUEUE_BACKGROUND_PATIENCE + QUEUE_ISSUE_PATIENCE);
+    tear_down(&fixture);
 }
 
 static void test_opening_fails(void **state)
@@ -616,6 +646,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_background_work_has_its_turn),
         cmocka_unit_test(test_opening_fails),
         cmocka_unit_test(test_status_and_key),
         cmocka_unit_test(test_wrong_requests),
