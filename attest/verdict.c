@@ -22,7 +22,7 @@ static const struct {
                               "the key was made in the TPM, never leaves it and only signs"},
     [CLAIM_KEY_CERTIFICATE] = {"key-certificate",
                                "the certificate is of that key, by a trusted issuer"},
-    [CLAIM_DATA_FRESH] = {"data-fresh", "the data folder is the newest one"},
+    [CLAIM_DATA_FRESH] = {"data-fresh", "the data folder, as a whole, is no older copy"},
 };
 
 const char *claim_name(enum claim claim)

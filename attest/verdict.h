@@ -18,7 +18,7 @@ enum claim {
     CLAIM_KEY_PROPERTIES,  /* made there, never leaves, only signs */
     CLAIM_KEY_CERTIFICATE, /* the certificate beside it is of that key, by an issuer that is trusted
                             */
-    CLAIM_DATA_FRESH,      /* the data folder is the newest: no older one was put back */
+    CLAIM_DATA_FRESH,      /* the data folder, as a whole, is no older copy */
 };
 enum { CLAIM_COUNT = CLAIM_DATA_FRESH + 1 };
 /* "ek-genuine", "ak-in-tpm", …: also in JSON. */

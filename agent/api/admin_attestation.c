@@ -109,7 +109,8 @@ static void tell(struct rpc_call *call, const struct node *node)
 
 /* A call that waits for the node. */
 struct question {
-    struct api *api;
+    struct node *node;
+    struct audit *audit;   /* outlives the node, as the API does not */
     struct rpc_call *call; /* NULL once it has ended */
     char *spiffe_id;       /* of evidence; NULL: about the node alone */
     char *key_id;          /* hexadecimal; NULL: none */
@@ -118,14 +119,17 @@ struct question {
 
 static void question_closed(struct rpc_call *call, void *state)
 {
+    struct question *question = state;
     (void)call;
-    ((struct question *)state)->call = NULL;
+    question->call = NULL;
+    node_evidence_drop(question->node, question);
 }
 
 static struct question *question_new(struct api *api, struct rpc_call *call)
 {
     struct question *question = NEW(struct question);
-    question->api = api;
+    question->node = api->config.node;
+    question->audit = api->config.audit;
     question->call = call;
     question->asker = recorded_process(rpc_call_peer(call));
     rpc_call_on_closed(call, question_closed, question);
@@ -143,7 +147,7 @@ static void attested(void *user)
 {
     struct question *question = user;
     if (question->call) {
-        tell(take_ptr(question->call), question->api->config.node);
+        tell(take_ptr(question->call), question->node);
     }
     question_free(question);
 }
@@ -178,7 +182,7 @@ static void record(const struct question *question, const struct error *failure)
         .credential = question->key_id ? &credential : NULL,
         .detail = question->spiffe_id ? NULL : "the node",
     };
-    recorded_write(question->api->config.audit, &event);
+    recorded_write(question->audit, &event);
 }
 
 static void evidence_made(void *user, struct bytes json, const struct error *failure)
@@ -191,7 +195,7 @@ static void evidence_made(void *user, struct bytes json, const struct error *fai
         Admin__MakeEvidenceResponse response = ADMIN__MAKE_EVIDENCE_RESPONSE__INIT;
         response.evidence.data = (uint8_t *)json.data;
         response.evidence.len = json.size;
-        recorded_reply(question->api->config.audit, take_ptr(question->call), &response.base,
+        recorded_reply(question->audit, take_ptr(question->call), &response.base,
                        "evidence was made");
     }
     question_free(question);

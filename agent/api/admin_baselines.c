@@ -72,7 +72,7 @@ void admin_list_baselines(struct rpc_call *call, const ProtobufCMessage *request
 /* Changes: recorded as changes of the rules, which they are. */
 
 struct change {
-    struct api *api;
+    struct audit *audit;   /* outlives the node, as the API does not */
     struct rpc_call *call; /* NULL once it has ended */
     struct audit_process asker;
     bool is_announcement;
@@ -87,7 +87,7 @@ static void call_closed(struct rpc_call *call, void *state)
 static struct change *change_new(struct api *api, struct rpc_call *call, bool is_announcement)
 {
     struct change *change = NEW(struct change);
-    *change = (struct change){.api = api,
+    *change = (struct change){.audit = api->config.audit,
                               .call = call,
                               .asker = recorded_process(rpc_call_peer(call)),
                               .is_announcement = is_announcement};
@@ -95,7 +95,7 @@ static struct change *change_new(struct api *api, struct rpc_call *call, bool is
     return change;
 }
 
-static void record(const struct api *api, const struct audit_process *asker, const char *asked,
+static void record(struct audit *audit, const struct audit_process *asker, const char *asked,
                    const char *name, const char *what)
 {
     _cleanup_(free_cleanup) char *detail = text_format("the baseline \"%s\" was %s", name, what);
@@ -106,7 +106,7 @@ static void record(const struct api *api, const struct audit_process *asker, con
         .decider = AUDIT_DECIDER_ADMIN,
         .detail = detail,
     };
-    recorded_write(api->config.audit, &event);
+    recorded_write(audit, &event);
     log_warning("%s uid=%u pid=%d", detail, asker->uid, asker->pid);
 }
 
@@ -117,7 +117,7 @@ static void reply(struct change *change, const struct baseline *baseline)
     Admin__AnnounceBaselineResponse announced = ADMIN__ANNOUNCE_BASELINE_RESPONSE__INIT;
     fill(item, baseline);
     recorded.baseline = announced.baseline = &item->message;
-    recorded_reply(change->api->config.audit, take_ptr(change->call),
+    recorded_reply(change->audit, take_ptr(change->call),
                    change->is_announcement ? &announced.base : &recorded.base,
                    "the baseline counts and is kept");
 }
@@ -125,8 +125,8 @@ static void reply(struct change *change, const struct baseline *baseline)
 static void changed(void *user, const struct baseline *baseline, const struct error *failure)
 {
     struct change *change = user;
-    if (!failure) {
-        record(change->api, &change->asker,
+    if (!failure || baseline) { /* kept */
+        record(change->audit, &change->asker,
                change->is_announcement ? "AnnounceBaseline" : "RecordBaseline", baseline->name,
                change->is_announcement ? "announced" : "recorded");
     }
@@ -232,6 +232,6 @@ void admin_remove_baseline(struct rpc_call *call, const ProtobufCMessage *reques
         rpc_call_finish(call, &error);
         return;
     }
-    record(api, &asker, "RemoveBaseline", name, "removed");
+    record(api->config.audit, &asker, "RemoveBaseline", name, "removed");
     recorded_reply(api->config.audit, call, &response.base, "the baseline is removed");
 }

@@ -19,9 +19,10 @@ struct evidence_call {
     struct access_watch *access; /* the identity may be taken away while the TPM is at it */
     char *spiffe_id;             /* empty until it is chosen, where the caller names none */
     struct buffer nonce, challenge;
-    bool is_asked; /* the node */
-    bool is_over;  /* answered, or nobody waits any more */
-    bool is_lost;  /* the identity, since the node was asked */
+    struct account *account; /* the uid's, held while the node is at it */
+    bool is_asked;           /* the node */
+    bool is_over;            /* answered, or nobody waits any more */
+    bool is_lost;            /* the identity, since the node was asked */
     struct error loss;
     unsigned busy; /* callbacks in progress or to come that use the call */
 };
@@ -46,6 +47,7 @@ static void call_closed(struct rpc_call *call, void *state)
     (void)call;
     evidence->busy++;
     evidence->call = NULL;
+    node_evidence_drop(evidence->api->config.node, evidence);
     access_watch_free(take_ptr(evidence->access)); /* the node may take longer than the agent */
     leave(evidence);
 }
@@ -143,25 +145,38 @@ static void answer(struct evidence_call *evidence, struct bytes json)
 static void evidence_made(void *user, struct bytes json, const struct error *failure)
 {
     struct evidence_call *evidence = user;
+    struct account *account = evidence->account;
+    struct error error;
     if (evidence->call && evidence->is_lost) {
         fail(evidence, &evidence->loss);
     } else if (evidence->call && failure) {
         fail(evidence, failure);
+    } else if (evidence->call && check_rule(evidence, evidence->spiffe_id, &error) < 0) {
+        fail(evidence, &error); /* the rules may have changed meanwhile */
     } else if (evidence->call) {
         answer(evidence, json);
     }
     evidence->is_over = true;
     leave(evidence);
+    account_work_end(account->accounts, account); /* the API may stop now */
 }
 
 static void ask(struct evidence_call *evidence, const struct svid_x509 *svid)
 {
+    const struct caller *caller = rpc_call_peer(evidence->call);
+    struct error error;
+    if (account_work_begin(caller->account->accounts, caller->account, &error) < 0) {
+        fail(evidence, &error);
+        return;
+    }
+    evidence->account = caller->account;
     const struct node_evidence_request request = {
         .nonce = buffer_bytes(&evidence->nonce),
         .challenge = buffer_bytes(&evidence->challenge),
         .key = svid->key,
         .chain = buffer_bytes(&svid->chain),
-        .asker = (uint64_t)evidence->peer->pid,
+        .asker = (uint64_t)evidence->peer->uid + 1, /* 0 is the administrator */
+        .is_without_ima = true,
     };
     evidence->is_asked = true;
     evidence->busy++; /* evidence_made's */

@@ -96,8 +96,8 @@ static void judge_baselines(struct attestation *attestation)
     }
     verdict->required |= 1U << CLAIM_PCR_ACCEPTED;
     verdict_set(verdict, CLAIM_PCR_ACCEPTED, CLAIM_NOT_PROVEN, VERDICT_NO_BASELINE,
-                "there is no baseline yet to compare the registers with; where this host is as it "
-                "should be, run signet attest baseline record --name NAME");
+                "there is no baseline of these registers yet to compare them with; where this host "
+                "is as it should be, run signet attest baseline record --name NAME");
 }
 
 static void tell_kind(struct attestation *attestation, const struct trial *trial)

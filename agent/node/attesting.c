@@ -29,9 +29,7 @@ static void attest_begin(struct node_job *base)
     policy->resets = node->settings.resets;
     policy->requires_event_log = node->settings.facts.count > 0;
     text_list_copy(&policy->facts, &node->settings.facts);
-    for (size_t i = 0; i < node->accepted.count; i++) {
-        (void)baselines_add(&policy->baselines, &node->accepted.items[i], NULL);
-    }
+    node_baselines_copy(&policy->baselines, &node->in_force);
     node_memory_copy(&job->attestation.memory, &node->memory);
 }
 
@@ -49,19 +47,37 @@ static void attest_work(struct node_job *job)
     attestation_run(&container_of(job, struct attest_job, job)->attestation);
 }
 
+/* What the judge compares with the next time; it is on the disk already. */
+static void take_memory(struct node *node, struct attestation *attestation)
+{
+    struct node_memory *memory = &attestation->memory;
+    bool is_other_ak =
+        node->memory.is_known &&
+        !bytes_is_equal(tpm2_name_bytes(&node->memory.ak_name), tpm2_name_bytes(&memory->ak_name));
+    node->is_first = node->is_first || (!node->memory.is_known && memory->is_known);
+    node_memory_clear(&node->memory);
+    node->memory = *memory;
+    *memory = (struct node_memory){0};
+    if (is_other_ak) {
+        node_baselines_forget_open(node);
+        node->verdict.baseline[0] = '\0'; /* nothing is announced by the boots of the AK before */
+    }
+}
+
+/* The one that decides; NULL: nothing speaks against the node. */
+static void take_finding(struct node *node, const struct finding *flaw)
+{
+    node->is_attested = !flaw;
+    node->reason = flaw ? flaw->reason : VERDICT_NONE;
+    (void)snprintf(node->reason_text, sizeof(node->reason_text), "%s", flaw ? flaw->text : "");
+}
+
 static void take_over(struct node *node, struct attestation *attestation)
 {
-    struct verdict *verdict = &attestation->verdict;
-    enum claim claim = CLAIM_EK_GENUINE;
-    const struct finding *flaw = verdict_first_flaw(verdict, &claim);
+    take_memory(node, attestation);
     verdict_clear(&node->verdict);
-    node->verdict = *verdict;
-    *verdict = (struct verdict){0};
-    flaw = flaw ? &node->verdict.claims[claim] : NULL;
-    node->is_first = !node->memory.is_known && attestation->memory.is_known;
-    node_memory_clear(&node->memory);
-    node->memory = attestation->memory;
-    attestation->memory = (struct node_memory){0};
+    node->verdict = attestation->verdict;
+    attestation->verdict = (struct verdict){0};
     if (strcmp(node->ak_fingerprint, attestation->ak_fingerprint) != 0) {
         buffer_reset(&node->ak_chain); /* of the AK before */
     }
@@ -72,9 +88,7 @@ static void take_over(struct node *node, struct attestation *attestation)
     memcpy(node->ak_fingerprint, attestation->ak_fingerprint, sizeof(node->ak_fingerprint));
     memcpy(node->ek_kind, attestation->ek_kind, sizeof(node->ek_kind));
     node->is_checked = true;
-    node->is_attested = !flaw;
-    node->reason = flaw ? flaw->reason : VERDICT_NONE;
-    (void)snprintf(node->reason_text, sizeof(node->reason_text), "%s", flaw ? flaw->text : "");
+    take_finding(node, verdict_first_flaw(&node->verdict, NULL));
 }
 
 static void set_timer(struct node *node);
@@ -111,6 +125,7 @@ static void conclude(struct node *node, struct attestation *attestation)
         node_certify(node);
     }
     node_record(node);
+    node->is_first = node->is_first && !node->is_attested;
     set_timer(node);
 }
 
@@ -129,11 +144,15 @@ static void attest_after(struct node_job *job, bool is_cancelled)
     struct node *node = job->node;
     struct attest_job *attest = container_of(job, struct attest_job, job);
     struct node_waiters waiters = STAILQ_HEAD_INITIALIZER(waiters);
-    if (node->attesting == job) { /* else another one, begun since, is waited for */
+    /* Another one was asked for since: this one's settings hold no more, nor does its verdict. */
+    bool is_superseded = node->attesting != job;
+    if (!is_superseded) {
         node->attesting = NULL;
         STAILQ_CONCAT(&waiters, &node->waiters);
     }
-    if (!is_cancelled) {
+    if (!is_cancelled && is_superseded) {
+        take_memory(node, &attest->attestation);
+    } else if (!is_cancelled) {
         const struct standing before = standing_of(node);
         conclude(node, &attest->attestation);
         if (has_changed(node, &before)) {
@@ -159,13 +178,15 @@ static void on_overdue(uv_timer_t *timer)
 {
     struct node *node = timer->data;
     const struct standing before = standing_of(node);
-    node->is_attested = false;
-    node->reason = VERDICT_TPM_UNREACHABLE;
-    (void)snprintf(node->reason_text, sizeof(node->reason_text),
-                   "the attestation under way has not come to its end in %llu s; the TPM hangs, or "
-                   "other programs keep it",
-                   (unsigned long long)(node->overdue_ms / 1000));
+    verdict_clear(&node->verdict);
+    node->verdict.required = 1U << CLAIM_QUOTE;
+    verdict_set(&node->verdict, CLAIM_QUOTE, CLAIM_NOT_PROVEN, VERDICT_TPM_UNREACHABLE,
+                "the attestation under way has not come to its end in %llu s; the TPM hangs, or "
+                "other programs keep it",
+                (unsigned long long)(node->overdue_ms / 1000));
+    take_finding(node, verdict_first_flaw(&node->verdict, NULL));
     node->checked_at_s = clock_now_s();
+    node->next_at_s = node->checked_at_s; /* it is under way */
     node_record(node);
     if (has_changed(node, &before)) {
         node->config.changed(node->config.user, node);

@@ -6,7 +6,7 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 
-/* A change by command is answered when the node was attested with it. */
+/* A change by command is answered when the node was attested with it, or will not be any more. */
 
 struct change {
     struct node *node;
@@ -18,7 +18,13 @@ struct change {
 static void change_took_effect(void *user)
 {
     struct change *change = user;
-    change->done(change->user, &change->baseline, NULL);
+    struct error err;
+    bool is_cancelled = node_check_running(change->node, &err) < 0;
+    if (is_cancelled) {
+        (void)error_prepend(&err, "the baseline \"%s\" is kept, and counts at the next start",
+                            change->baseline.name);
+    }
+    change->done(change->user, &change->baseline, is_cancelled ? &err : NULL);
     free(change);
 }
 

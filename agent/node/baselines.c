@@ -27,7 +27,48 @@ int node_baselines_open(struct node *node, struct error *err)
         return error_prepend(err, "reading the recorded baselines in %s", node->baselines_path);
     }
     node_baselines_join(node);
+    if (!node->memory.is_known) {
+        node_baselines_forget_open(node); /* of whose AK cannot be told any more */
+    }
     return 0;
+}
+
+/* A register that is selected now and was not when the baseline was made would have any value. */
+static bool is_covering(const struct baseline *baseline, const struct pcr_selection *selection)
+{
+    uint32_t values[PCR_BANKS_MAX] = {0};
+    size_t banks = 0;
+    for (size_t i = 0; i < selection->count; i++) {
+        const struct pcr_bank *bank = pcr_set_bank(&baseline->pcrs, selection->banks[i].bank);
+        values[i] = bank ? bank->mask : 0;
+        banks += bank != NULL;
+    }
+    for (size_t i = 0; i < selection->count; i++) {
+        uint32_t wanted = selection->banks[i].mask;
+        if ((values[i] & ~wanted) || (wanted & ~(values[i] | baseline->open_mask))) {
+            return false;
+        }
+    }
+    return banks == baseline->pcrs.count;
+}
+
+/* What is selected has changed since, maybe; those of the settings were checked with them. */
+static void find_in_force(struct node *node)
+{
+    const struct pcr_selection *selection = &node->settings.selection;
+    _cleanup_(free_cleanup) char *text = pcr_selection_text(selection);
+    baselines_clear(&node->in_force);
+    for (size_t i = 0; i < node->accepted.count; i++) {
+        const struct baseline *baseline = &node->accepted.items[i];
+        if (baseline->is_configured || selection->count == 0 || is_covering(baseline, selection)) {
+            (void)baselines_add(&node->in_force, baseline, NULL);
+        } else {
+            log_warning("node: the baseline %s does not count: it is not of the registers that "
+                        "node { } of the configuration has in pcrs, which are %s; record another "
+                        "one, and remove it",
+                        baseline->name, text);
+        }
+    }
 }
 
 void node_baselines_join(struct node *node)
@@ -42,6 +83,7 @@ void node_baselines_join(struct node *node)
             }
         }
     }
+    find_in_force(node);
 }
 
 static int save(struct node *node, const struct baselines *recorded, struct error *err)
@@ -104,6 +146,32 @@ int node_baseline_remove(struct node *node, const char *name, struct error *err)
     log_warning("node: baseline removed name=%s", name);
     node_attest_anew(node, NULL, NULL);
     return 0;
+}
+
+void node_baselines_forget_open(struct node *node)
+{
+    struct baselines kept = {0};
+    struct error err;
+    for (size_t i = 0; i < node->recorded.count; i++) {
+        const struct baseline *baseline = &node->recorded.items[i];
+        if (baseline->open_mask) {
+            log_warning("node: the announced baseline %s is dropped: the attestation key that it "
+                        "was announced with is not known any more; announce it again",
+                        baseline->name);
+        } else {
+            (void)baselines_add(&kept, baseline, NULL);
+        }
+    }
+    if (kept.count == node->recorded.count) {
+        baselines_clear(&kept);
+        return;
+    }
+    if (save(node, &kept, &err) < 0) {
+        log_error("node: the baselines that were dropped are still on the disk: %s", err.text);
+    }
+    baselines_clear(&node->recorded);
+    node->recorded = kept;
+    node_baselines_join(node);
 }
 
 /* It is a recorded one from now on, of exactly what was seen. */

@@ -15,7 +15,7 @@ static int copy_primary_name(void *state, void *argument, struct error *err)
 
 int node_primary_name(struct keystore *keystore, struct buffer *ret_name, struct error *err)
 {
-    return keystore_run_driver(keystore, &keystore_driver_tpm, KEYSTORE_PRIORITY_BACKGROUND,
+    return keystore_run_driver(keystore, &keystore_driver_tpm, KEYSTORE_PRIORITY_USE,
                                copy_primary_name, ret_name, err);
 }
 

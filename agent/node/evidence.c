@@ -5,7 +5,12 @@
 #include "lib/base/clock.h"
 #include "lib/base/memory.h"
 
-enum { EVIDENCE_WAITING_MAX = 64, CHALLENGE_MAX_BYTES = 16 << 10 };
+enum {
+    WAITING_MAX = 64,
+    WAITING_KEPT = 8, /* of those, for the administrator */
+    WAITING_PER_ASKER_MAX = 4,
+    CHALLENGE_MAX_BYTES = 16 << 10,
+};
 
 /* What a firmware measures of itself and of what it starts; where the settings name nothing. */
 static const char default_selection[] = "sha256:0,1,2,3,4,5,6,7";
@@ -19,7 +24,8 @@ struct evidence_job {
     struct buffer chain, ak_chain;
     struct pcr_selection selection;
     uint64_t asker;
-    bool is_refused; /* before the TPM was asked */
+    bool is_without_ima;
+    uv_timer_t timer; /* of what fails before the TPM is asked */
     void (*done)(void *user, struct bytes json, const struct error *failure);
     void *user;
     LIST_ENTRY(evidence_job) link;
@@ -79,6 +85,9 @@ static int gather(struct evidence_job *job, struct evidence *evidence, struct er
         TRY(answer_challenge(job, tpm->host, evidence, err));
     }
     TRY(attest_host_quote(tpm->host, nonce, &job->selection, evidence, err));
+    if (job->is_without_ima) {
+        buffer_clear(&evidence->ima_list);
+    }
     if (job->key) {
         TRY(attest_host_certify(tpm->host, job->key, nonce, evidence, err));
     }
@@ -98,25 +107,53 @@ static void work(struct node_job *base)
     free(evidence);
 }
 
+static void leave_queue(struct evidence_job *job)
+{
+    LIST_REMOVE(job, link);
+    job->job.node->evidence_count--;
+}
+
+static void tell_failure(struct evidence_job *job)
+{
+    (void)error_prepend(&job->failure, "making evidence");
+    job->done(job->user, (struct bytes){0}, &job->failure);
+}
+
 static void after(struct node_job *base, bool is_cancelled)
 {
     struct evidence_job *job = container_of(base, struct evidence_job, job);
-    struct node *node = base->node;
     if (is_cancelled) {
-        job->is_failed = node_check_running(node, &job->failure) < 0;
+        job->is_failed = node_check_running(base->node, &job->failure) < 0;
     }
-    if (!job->is_refused) {
-        LIST_REMOVE(job, link);
-        node->evidence_count--;
-    }
-    node->counters.evidence += !job->is_failed;
+    leave_queue(job);
+    base->node->counters.evidence += !job->is_failed;
     if (job->is_failed) {
-        (void)error_prepend(&job->failure, "making evidence");
-        job->done(job->user, (struct bytes){0}, &job->failure);
+        tell_failure(job);
     } else {
         job->done(job->user, buffer_bytes(&job->json), NULL);
     }
     free_job(job);
+}
+
+/* What fails before the TPM is asked is told from the loop, and does not wait for the TPM. By a
+ * timer of the job's own: the node may have ended by the time that libuv lets go of it. */
+
+static void timer_closed(uv_handle_t *handle)
+{
+    free_job(handle->data);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    tell_failure(timer->data);
+    uv_close((uv_handle_t *)timer, timer_closed);
+}
+
+static void fail_soon(struct evidence_job *job, uv_loop_t *loop)
+{
+    (void)uv_timer_init(loop, &job->timer);
+    job->timer.data = job;
+    (void)uv_timer_start(&job->timer, on_timer, 0, 0);
 }
 
 static void copy_bytes(struct buffer *to, struct bytes from)
@@ -134,16 +171,38 @@ static void fill(struct evidence_job *job, const struct node *node,
     }
     job->key = request->key ? key_ref(request->key) : NULL;
     job->asker = request->asker;
+    job->is_without_ima = request->is_without_ima;
     job->selection = node->settings.selection;
     if (job->selection.count == 0) {
         (void)pcr_selection_parse(default_selection, &job->selection, NULL);
     }
 }
 
+static int check_room(const struct node *node, uint64_t asker, struct error *err)
+{
+    const struct evidence_job *other;
+    size_t limit = asker ? WAITING_MAX - WAITING_KEPT : WAITING_MAX;
+    size_t own = 0;
+    if (node->evidence_count >= limit) {
+        return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                         "%zu requests for evidence wait already; try again later",
+                         node->evidence_count);
+    }
+    LIST_FOREACH (other, &node->evidence, link) {
+        own += other->asker == asker;
+    }
+    if (asker && own >= WAITING_PER_ASKER_MAX) {
+        return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                         "%zu requests for evidence of this user wait already; ask again when they "
+                         "are answered",
+                         own);
+    }
+    return 0;
+}
+
 static int check(const struct node *node, const struct node_evidence_request *request,
                  struct error *err)
 {
-    const struct evidence_job *other;
     TRY(node_check_running(node, err));
     if (request->nonce.size < EVIDENCE_NONCE_MIN_BYTES ||
         request->nonce.size > EVIDENCE_NONCE_MAX_BYTES) {
@@ -155,25 +214,7 @@ static int check(const struct node *node, const struct node_evidence_request *re
         return error_set(err, ERROR_INVALID_ARGUMENT, "the challenge is longer than %d bytes",
                          CHALLENGE_MAX_BYTES);
     }
-    if (node->evidence_count >= EVIDENCE_WAITING_MAX) {
-        return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-                         "%d requests for evidence wait already; try again later",
-                         EVIDENCE_WAITING_MAX);
-    }
-    LIST_FOREACH (other, &node->evidence, link) {
-        if (request->asker && other->asker == request->asker) {
-            return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-                             "evidence is being made for this process already; ask again when it "
-                             "is there");
-        }
-    }
-    return 0;
-}
-
-/* What fails before the TPM is asked is told as late as the rest. */
-static void fail_later(struct node_job *base)
-{
-    (void)base;
+    return check_room(node, request->asker, err);
 }
 
 void node_evidence(struct node *node, const struct node_evidence_request *request,
@@ -190,13 +231,28 @@ void node_evidence(struct node *node, const struct node_evidence_request *reques
         job->has_challenge = true;
         job->is_failed = challenge_parse(request->challenge, &job->challenge, &job->failure) < 0;
     }
-    job->is_refused = job->is_failed;
-    if (job->is_refused) {
-        job->job.work = fail_later;
-    } else {
-        fill(job, node, request);
-        LIST_INSERT_HEAD(&node->evidence, job, link);
-        node->evidence_count++;
+    if (job->is_failed) {
+        fail_soon(job, node->loop);
+        return;
     }
+    fill(job, node, request);
+    LIST_INSERT_HEAD(&node->evidence, job, link);
+    node->evidence_count++;
     node_submit(node, &job->job);
+}
+
+void node_evidence_drop(struct node *node, const void *user)
+{
+    struct evidence_job *job;
+    LIST_FOREACH (job, &node->evidence, link) {
+        if (job->user == user) {
+            break;
+        }
+    }
+    if (job && node->in_hand != &job->job && !node->is_stopping) {
+        STAILQ_REMOVE(&node->jobs, &job->job, node_job, link);
+        leave_queue(job);
+        (void)error_set(&job->failure, ERROR_CANCELLED, "nobody waits for it any more");
+        fail_soon(job, node->loop);
+    }
 }

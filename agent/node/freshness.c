@@ -1,6 +1,7 @@
 #include "agent/node/freshness.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "attest/host/counter.h"
 #include "lib/base/clock.h"
@@ -42,8 +43,18 @@ static int step_counter(void *state, void *argument, struct error *err)
 static int run(const struct freshness *freshness, struct counting *counting,
                int (*function)(void *state, void *argument, struct error *err), struct error *err)
 {
-    return keystore_run_driver(freshness->keystore, &keystore_driver_tpm,
-                               KEYSTORE_PRIORITY_BACKGROUND, function, counting, err);
+    return keystore_run_driver(freshness->keystore, &keystore_driver_tpm, KEYSTORE_PRIORITY_USE,
+                               function, counting, err);
+}
+
+/* A mark of another boot is worth nothing: whoever puts an old folder back could have written it.
+ */
+static bool is_making(const struct node_memory *memory, uint32_t index)
+{
+    char boot_id[NODE_BOOT_ID_BYTES];
+    node_boot_id(boot_id);
+    return memory->making_index == index && boot_id[0] &&
+           strcmp(memory->making_boot_id, boot_id) == 0;
 }
 
 /* Opens it; one that is not there yet is announced in the file before it is made, so that a crash
@@ -55,12 +66,13 @@ static int prepare(const struct freshness *freshness, struct node_memory *memory
     if (memory->counter_index != freshness->index) {
         memory->has_counter = false; /* of another one, by the settings of then */
     }
-    if (!memory->has_counter && memory->making_index != freshness->index &&
+    if (!memory->has_counter && !is_making(memory, freshness->index) &&
         run(freshness, counting, read_counter, &failure) < 0) {
         if (failure.code != ERROR_NOT_FOUND) {
             return error_set(err, failure.code, "%s", failure.text);
         }
         memory->making_index = freshness->index;
+        node_boot_id(memory->making_boot_id);
         if (node_memory_write(freshness->path, memory, err) < 0) {
             memory->making_index = 0;
             return -1;
@@ -80,7 +92,7 @@ static char *find_flaw(const struct node_memory *memory, const struct counting *
                            ": the TPM was cleared, or somebody removed it",
                            memory->counter);
     }
-    if (!memory->has_counter && !counting->is_new && memory->making_index != counting->index) {
+    if (!memory->has_counter && !counting->is_new && !is_making(memory, counting->index)) {
         return text_format("the TPM's counter stands at %" PRIu64
                            ", and node.json does not know of it",
                            counting->value);
@@ -145,8 +157,9 @@ static void judge_value(struct freshness *freshness, struct node_memory *memory,
         log_warning("node: the counter that guards the data folder did not go up: %s", err.text);
     }
     verdict_set(verdict, CLAIM_DATA_FRESH, CLAIM_PROVEN, VERDICT_NONE,
-                "the data folder is of the TPM's counter 0x%08x, at %" PRIu64, freshness->index,
-                counting->value);
+                "node.json is the newest by the TPM's counter 0x%08x, at %" PRIu64
+                ": the data folder as a whole is no older copy",
+                freshness->index, counting->value);
 }
 
 void freshness_judge(struct freshness *freshness, struct node_memory *memory,

@@ -1,8 +1,10 @@
-/* Whether the data folder is the newest one. A counter in the TPM's NV and a number in the folder
- * go up together: first the number, on the disk, then the counter. So the number is the counter's
- * or, after a crash between, one more; a folder that was put back has a lower one.
+/* Whether the data folder as a whole is an older copy that was put back. A counter in the TPM's NV
+ * and a number in the folder go up together: first the number, on the disk, then the counter. So
+ * the number is the counter's or, after a crash between, one more; a folder that was put back has a
+ * lower one.
  *
- * They go up at each start and once a day: a copy that was made since is not told apart. */
+ * They go up at each start and once a day: a copy that was made since is not told apart. Nor are
+ * older single files beside the newest node.json. */
 #pragma once
 
 #include "agent/node/memory.h"

@@ -39,6 +39,7 @@ static json_t *format(const struct node_memory *memory)
     }
     if (memory->making_index) {
         (void)json_object_set_new(root, "making_index", json_integer(memory->making_index));
+        (void)json_object_set_new(root, "making_boot_id", json_string(memory->making_boot_id));
     }
     if (memory->rolled_back) {
         (void)json_object_set_new(root, "rolled_back", json_string(memory->rolled_back));
@@ -97,19 +98,21 @@ static int parse_attested(json_t *known, struct node_memory *ret_memory)
 static int parse(json_t *root, struct node_memory *ret_memory)
 {
     json_t *known = NULL;
-    const char *rolled_back = NULL;
+    const char *rolled_back = NULL, *making_boot_id = "";
     int version = 0;
     json_int_t counter = -1, counter_index = 0, making_index = 0;
-    if (json_unpack(root, "{s:i, s?o, s?I, s?I, s?I, s?s !}", "version", &version, "attested",
+    if (json_unpack(root, "{s:i, s?o, s?I, s?I, s?I, s?s, s?s !}", "version", &version, "attested",
                     &known, "counter", &counter, "counter_index", &counter_index, "making_index",
-                    &making_index, "rolled_back", &rolled_back) < 0 ||
+                    &making_index, "making_boot_id", &making_boot_id, "rolled_back",
+                    &rolled_back) < 0 ||
         version != MEMORY_VERSION || (known && parse_attested(known, ret_memory) < 0) ||
         counter_index < 0 || counter_index > UINT32_MAX || making_index < 0 ||
-        making_index > UINT32_MAX) {
+        making_index > UINT32_MAX || strlen(making_boot_id) >= NODE_BOOT_ID_BYTES) {
         return -1;
     }
     ret_memory->counter_index = (uint32_t)counter_index;
     ret_memory->making_index = (uint32_t)making_index;
+    memcpy(ret_memory->making_boot_id, making_boot_id, strlen(making_boot_id) + 1);
     ret_memory->has_counter = counter >= 0;
     ret_memory->counter = counter >= 0 ? (uint64_t)counter : 0;
     ret_memory->rolled_back = memory_copy_text(rolled_back);

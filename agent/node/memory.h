@@ -18,7 +18,8 @@ struct node_memory {
     bool has_counter;
     uint64_t counter;
     uint32_t counter_index;
-    uint32_t making_index; /* a counter is about to be made there; 0: none */
+    uint32_t making_index;                   /* a counter is about to be made there; 0: none */
+    char making_boot_id[NODE_BOOT_ID_BYTES]; /* in this boot */
     /* It was found that an older data folder had been put back; stays until the file is removed. */
     char *rolled_back; /* why; NULL: it was not */
 };

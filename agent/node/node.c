@@ -173,6 +173,7 @@ static void node_free(struct node *node)
     node_memory_clear(&node->memory);
     baselines_clear(&node->recorded);
     baselines_clear(&node->accepted);
+    baselines_clear(&node->in_force);
     verdict_clear(&node->verdict);
     buffer_clear(&node->ak_spki);
     buffer_clear(&node->ak_chain);

@@ -74,14 +74,20 @@ struct node_evidence_request {
     struct bytes challenge; /* JSON of evidence.h; empty: none. Copied */
     struct key *key;        /* what it is about; NULL: the node alone. A reference is taken */
     struct bytes chain;     /* the key's certificates, DER one after the other; copied */
-    uint64_t asker;         /* equal ones have one request in hand: ResourceExhausted; 0: any */
+    uint64_t asker;         /* one of them has at most 4 requests waiting or in hand; 0: the
+                               administrator, who has no such limit and 8 places of his own */
+    bool is_without_ima;    /* the list of measured files, which the kernel shows to root alone */
 };
-/* done exactly once, not from within. At most 64 wait: ResourceExhausted. json is borrowed. */
+/* done exactly once, not from within. At most 64 wait: ResourceExhausted, soon and not behind the
+ * TPM. json is borrowed. */
 void node_evidence(struct node *node, const struct node_evidence_request *request,
                    void (*done)(void *user, struct bytes json, const struct error *failure),
                    void *user);
+/* Nobody waits for what was asked with user any more: Cancelled soon, unless the TPM is at it. */
+void node_evidence_drop(struct node *node, const void *user);
 
 /* Baselines by command; each is on the disk before done, and the node is attested again. */
+/* failure with a baseline: it is kept, but the node stops before it is attested with it. */
 typedef void node_baseline_done(void *user, const struct baseline *baseline,
                                 const struct error *failure);
 /* The values of now, of the selection of the settings (or of that one, where count is not 0). */

@@ -42,6 +42,7 @@ struct node {
     struct node_memory memory;
     struct baselines recorded; /* by command */
     struct baselines accepted; /* the settings' and these */
+    struct baselines in_force; /* of the accepted ones: those of what is selected now */
 
     /* The last attestation. */
     struct verdict verdict;
@@ -83,9 +84,9 @@ void node_submit(struct node *node, struct node_job *job);
 void node_trust_unref(struct node_trust *trust);
 
 /* attesting.c */
-/* Behind workloads that sign without end each command of an attestation waits for many of theirs.
+/* Behind workloads that sign without end each command of an attestation waits for some of theirs.
  */
-enum { NODE_OVERDUE_MS = 300 * 1000 };
+enum { NODE_OVERDUE_MS = 90 * 1000 };
 /* Before there is anybody to be told. Blocks. */
 void node_attest_first(struct node *node);
 /* With what holds now, not with what an attestation under way began with. done may be NULL. */
@@ -105,6 +106,9 @@ bool node_baseline_is_announced(const struct baseline *baseline);
 void node_baselines_copy(struct baselines *to, const struct baselines *from);
 /* One more recorded one, on the disk. */
 int node_baselines_add(struct node *node, const struct baseline *baseline, struct error *err);
+/* Drops announced ones with open registers: "not in this boot" is told by the count of an AK, and
+ * that one is another. */
+void node_baselines_forget_open(struct node *node);
 /* An announced one that was seen: its open values are written down. */
 void node_baselines_seen(struct node *node);
 

@@ -166,12 +166,34 @@ static void a_crash_at_the_first_start(void **state)
 
     node_memory_clear(&count.memory);
     count.memory.making_index = INDEX;
+    node_boot_id(count.memory.making_boot_id);
     assert_int_equal(node_memory_write(count.path, &count.memory, &err), 0);
     restart(&count);
     assert_fresh(&count);
     restart(&count);
     assert_int_equal(count.memory.making_index, 0);
     assert_fresh(&count);
+    count_clear(&count);
+}
+
+/* Anybody who puts an old folder back can say in it that the counter was being made. */
+static void a_mark_of_another_boot_is_not_honoured(void **state)
+{
+    static const char *const boot_ids[] = {"", "of another boot"};
+    struct place *place = *state;
+    struct count count;
+    struct error err;
+    count_init(&count, place);
+    restart(&count);
+    assert_fresh(&count);
+    for (size_t i = 0; i < ARRAY_SIZE(boot_ids); i++) {
+        node_memory_clear(&count.memory);
+        count.memory.making_index = INDEX;
+        memcpy(count.memory.making_boot_id, boot_ids[i], strlen(boot_ids[i]) + 1);
+        assert_int_equal(node_memory_write(count.path, &count.memory, &err), 0);
+        restart(&count);
+        assert_rolled_back(&count, "does not know of it");
+    }
     count_clear(&count);
 }
 
@@ -277,6 +299,7 @@ int main(void)
         PLACE_TEST(a_crash_between_is_no_rollback),
         PLACE_TEST(other_numbers_are_refused),
         PLACE_TEST(a_crash_at_the_first_start),
+        PLACE_TEST(a_mark_of_another_boot_is_not_honoured),
         PLACE_TEST(another_counter_is_a_new_one),
         PLACE_TEST(what_is_missing_is_told),
         PLACE_TEST(without_an_index_nothing_is_claimed),

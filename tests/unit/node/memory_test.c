@@ -40,7 +40,7 @@ static void what_is_written_is_read(void **state)
     assert_int_equal(
         read_text("{\"version\":1," ATTESTED
                   ",\"counter\":9,\"counter_index\":25165831,\"making_index\":25165832,"
-                  "\"rolled_back\":\"why\"}",
+                  "\"making_boot_id\":\"m\",\"rolled_back\":\"why\"}",
                   &memory, &err),
         0);
     assert_true(memory.is_known);
@@ -66,6 +66,7 @@ static void what_is_written_is_read(void **state)
     assert_int_equal(memory.counter, 9);
     assert_int_equal(memory.counter_index, 25165831);
     assert_int_equal(memory.making_index, 25165832);
+    assert_string_equal(memory.making_boot_id, "m");
     assert_string_equal(memory.rolled_back, "why");
     node_memory_clear(&memory);
     node_memory_clear(&copy);
@@ -81,6 +82,9 @@ static void parts_may_be_missing(void **state)
     assert_false(memory.is_known);
     assert_true(memory.has_counter);
     assert_null(memory.rolled_back);
+    node_memory_clear(&memory);
+    assert_int_equal(read_text("{\"version\":1,\"making_index\":1}", &memory, &err), 0);
+    assert_string_equal(memory.making_boot_id, "");
     node_memory_clear(&memory);
     assert_int_equal(read_text("{\"version\":1," ATTESTED "}", &memory, &err), 0);
     assert_false(memory.has_counter);
@@ -102,6 +106,9 @@ static void damage_is_told(void **state)
         "{\"version\":1,\"rolled_back\":1}",
         "{\"version\":1,\"counter_index\":4294967296}",
         "{\"version\":1,\"making_index\":-1}",
+        "{\"version\":1,\"making_index\":1,\"making_boot_id\":2}",
+        "{\"version\":1,\"making_index\":1,\"making_boot_id\":"
+        "\"0123456789012345678901234567890123456789012345678901234567890123\"}",
         "{\"version\":1,\"attested\":{}}",
         "{\"version\":1,\"attested\":[]}",
         "{\"version\":1," ATTESTED ",\"attested\":null}",

@@ -208,6 +208,26 @@ static void many_at_once_are_one_after_the_other(void **state)
     assert_attested(fixture);
 }
 
+/* One that was asked for before the settings changed says nothing about them. */
+static void what_is_superseded_is_not_told(void **state)
+{
+    struct fixture *fixture = *state;
+    struct node_counters counters;
+    const struct baselines zeros = fixture->settings.baselines;
+    open_node(fixture);
+    fixture->settings.baselines = (struct baselines){0};
+    node_set_settings(fixture->node, &fixture->settings); /* would not be attested */
+    fixture->settings.baselines = zeros;
+    node_set_settings(fixture->node, &fixture->settings);
+    assert_int_equal(fixture->changes, 2);
+    attest(fixture);
+    assert_attested(fixture);
+    assert_int_equal(fixture->changes, 2);
+    node_counters(fixture->node, &counters);
+    assert_int_equal(counters.attestations, 2); /* the first and the last */
+    assert_int_equal(counters.failures, 0);
+}
+
 /* Evidence. */
 
 struct answer {
@@ -338,19 +358,30 @@ static void evidence_is_refused(void **state)
 
 static void evidence_is_bounded(void **state)
 {
-    enum { LIMIT = 64 };
+    enum { LIMIT = 64, KEPT = 8, PER_ASKER = 4 };
     struct fixture *fixture = *state;
     struct answer *answers = memory_new_array(LIMIT + 2, sizeof(*answers));
     struct answer again;
+    struct answer late;
     open_node(fixture);
-    ask(fixture, (struct node_evidence_request){.asker = 4711}, &answers[0]);
+    for (size_t i = 0; i < PER_ASKER; i++) {
+        ask(fixture, (struct node_evidence_request){.asker = 4711}, &answers[i]);
+    }
     ask(fixture, (struct node_evidence_request){.asker = 4711}, &again);
-    for (size_t i = 1; i < LIMIT + 2; i++) {
+    for (size_t i = PER_ASKER; i < LIMIT - KEPT; i++) {
+        ask(fixture, (struct node_evidence_request){.asker = i}, &answers[i]);
+    }
+    ask(fixture, (struct node_evidence_request){.asker = LIMIT}, &late);
+    for (size_t i = LIMIT - KEPT; i < LIMIT + 2; i++) {
         ask(fixture, (struct node_evidence_request){0}, &answers[i]);
     }
-    PLACE_UNTIL(fixture->place, answers[LIMIT + 1].is_there);
-    assert_true(again.is_failed);
+    /* Refusals do not wait for the TPM. */
+    PLACE_UNTIL(fixture->place, again.is_there && late.is_there && answers[LIMIT + 1].is_there);
+    assert_false(answers[LIMIT - 1].is_there);
+    PLACE_UNTIL(fixture->place, answers[LIMIT - 1].is_there);
+    assert_true(again.is_failed && late.is_failed);
     assert_int_equal(again.failure.code, ERROR_RESOURCE_EXHAUSTED);
+    assert_int_equal(late.failure.code, ERROR_RESOURCE_EXHAUSTED);
     for (size_t i = 0; i < LIMIT + 2; i++) {
         assert_true(answers[i].is_there);
         assert_int_equal(answers[i].is_failed, i >= LIMIT);
@@ -363,6 +394,27 @@ static void evidence_is_bounded(void **state)
     assert_false(again.is_failed);
     evidence_clear(&again.evidence);
     free(answers);
+}
+
+static void evidence_is_dropped_before_the_tpm_begins(void **state)
+{
+    struct fixture *fixture = *state;
+    struct answer answers[3];
+    open_node(fixture);
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        ask(fixture, (struct node_evidence_request){.asker = 1}, &answers[i]);
+    }
+    node_evidence_drop(fixture->node, &answers[0]); /* in hand: it goes on */
+    node_evidence_drop(fixture->node, &answers[1]);
+    node_evidence_drop(fixture->node, &fixture); /* nobody's */
+    assert_false(answers[1].is_there);
+    PLACE_UNTIL(fixture->place, answers[2].is_there);
+    for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+        assert_true(answers[i].is_there);
+        assert_int_equal(answers[i].is_failed, i == 1);
+        evidence_clear(&answers[i].evidence);
+    }
+    assert_int_equal(answers[1].failure.code, ERROR_CANCELLED);
 }
 
 static void attestation_goes_first(void **state)
@@ -409,7 +461,7 @@ static void a_stop_ends_what_waits(void **state)
 /* Baselines. */
 
 struct change {
-    bool is_there, is_failed;
+    bool is_there, is_failed, is_kept;
     struct error failure;
 };
 
@@ -418,6 +470,7 @@ static void change_done(void *user, const struct baseline *baseline, const struc
     struct change *change = user;
     change->is_there = true;
     change->is_failed = failure != NULL;
+    change->is_kept = baseline != NULL;
     if (failure) {
         change->failure = *failure;
     } else {
@@ -462,6 +515,50 @@ static void what_is_there_can_be_recorded(void **state)
     assert_reason(fixture, VERDICT_PCR_CHANGED);
 }
 
+/* A register of which nothing was recorded would have any value. */
+static void a_baseline_is_of_what_is_selected(void **state)
+{
+    static const char *const others[] = {"sha256:0,7,9", "sha256:0", "sha256:0,7+sha384:7",
+                                         "sha384:0,7"};
+    struct fixture *fixture = *state;
+    const struct pcr_selection selection = fixture->settings.selection;
+    struct error err;
+    open_node(fixture);
+    place_extend(fixture->place, ONE);
+    assert_false(record(fixture, "update").is_failed);
+    assert_attested(fixture);
+    baselines_clear(&fixture->settings.baselines);
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        assert_int_equal(pcr_selection_parse(others[i], &fixture->settings.selection, &err), 0);
+        node_set_settings(fixture->node, &fixture->settings);
+        attest(fixture);
+        assert_reason(fixture, VERDICT_NO_BASELINE);
+        close_node(fixture);
+        open_node(fixture);
+        assert_reason(fixture, VERDICT_NO_BASELINE);
+        /* It is kept: its name is taken, and it can be removed. */
+        assert_non_null(baselines_find(fixture->state.baselines, "update"));
+        assert_int_equal(record(fixture, "update").failure.code, ERROR_ALREADY_EXISTS);
+    }
+    fixture->settings.selection = selection;
+    node_set_settings(fixture->node, &fixture->settings);
+    attest(fixture);
+    assert_attested(fixture);
+    assert_string_equal(fixture->state.verdict->baseline, "update");
+
+    /* Nor does one count that is of a bank more. */
+    assert_int_equal(pcr_selection_parse("sha256:0,7+sha384:7", &fixture->settings.selection, &err),
+                     0);
+    node_set_settings(fixture->node, &fixture->settings);
+    assert_false(record(fixture, "both").is_failed);
+    assert_attested(fixture);
+    assert_int_equal(node_baseline_remove(fixture->node, "update", &err), 0);
+    fixture->settings.selection = selection;
+    node_set_settings(fixture->node, &fixture->settings);
+    attest(fixture);
+    assert_reason(fixture, VERDICT_NO_BASELINE);
+}
+
 static void announce(struct fixture *fixture, const struct baseline *baseline,
                      struct change *change)
 {
@@ -469,6 +566,28 @@ static void announce(struct fixture *fixture, const struct baseline *baseline,
     node_baseline_announce(fixture->node, baseline, change_done, change);
     PLACE_UNTIL(fixture->place, change->is_there);
     node_state(fixture->node, &fixture->state);
+}
+
+/* It is on the disk, and yet nobody is told that it counts. */
+static void a_stop_is_no_change_that_took_effect(void **state)
+{
+    struct fixture *fixture = *state;
+    struct answer answer;
+    struct answer refused;
+    struct change change = {0};
+    open_node(fixture);
+    const struct baseline update = {
+        .name = "update", .open_mask = 1U << 7, .ends_at_s = clock_now_s() + 600};
+    ask(fixture, (struct node_evidence_request){0}, &answer); /* the TPM is at it */
+    ask(fixture, (struct node_evidence_request){.nonce = {nonce, 1}}, &refused);
+    node_baseline_announce(fixture->node, &update, change_done, &change);
+    close_node(fixture);
+    assert_true(answer.is_there && refused.is_there && change.is_there);
+    assert_true(change.is_failed && change.is_kept);
+    assert_int_equal(change.failure.code, ERROR_CANCELLED);
+    evidence_clear(&answer.evidence);
+    open_node(fixture);
+    assert_non_null(baselines_find(fixture->state.baselines, "update"));
 }
 
 static void an_update_can_be_announced(void **state)
@@ -499,6 +618,41 @@ static void an_update_can_be_announced(void **state)
     place_extend(fixture->place, ONE);
     attest(fixture);
     assert_reason(fixture, VERDICT_PCR_CHANGED); /* once */
+}
+
+static void remove_file(const struct fixture *fixture, const char *name)
+{
+    _cleanup_(free_cleanup) char *path = file_join(fixture->place->data_dir, name);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* Its count of boots is another one, by which this boot looks like the next. */
+static void an_announcement_ends_with_the_attestation_key(void **state)
+{
+    static const bool is_forgotten[] = {false, true}; /* the key of before */
+    struct fixture *fixture = *state;
+    struct change change;
+    fixture->settings.counter_index = 0;
+    open_node(fixture);
+    for (size_t i = 0; i < ARRAY_SIZE(is_forgotten); i++) {
+        announce(fixture, &(struct baseline){.name = "update", .open_mask = 1U << 7}, &change);
+        assert_false(change.is_failed);
+        close_node(fixture);
+        remove_file(fixture, "attestation-key");
+        if (is_forgotten[i]) {
+            remove_file(fixture, "node.json");
+        }
+        open_node(fixture);
+        assert_attested(fixture);
+        assert_string_equal(fixture->state.verdict->baseline, "zeros");
+        assert_null(baselines_find(fixture->state.baselines, "update"));
+        close_node(fixture);
+        open_node(fixture);
+        assert_null(baselines_find(fixture->state.baselines, "update"));
+    }
+    place_extend(fixture->place, ONE);
+    attest(fixture);
+    assert_reason(fixture, VERDICT_PCR_CHANGED);
 }
 
 static void an_announcement_is_refused(void **state)
@@ -601,6 +755,11 @@ static void a_tpm_hangs(void **state)
     PLACE_UNTIL(fixture->place, fixture->changes == 1);
     assert_reason(fixture, VERDICT_TPM_UNREACHABLE);
     assert_true(fixture->state.is_use_denied);
+    assert_true(fixture->state.next_at_s <= clock_now_s());
+    for (unsigned i = 0; i < CLAIM_COUNT; i++) {
+        assert_int_not_equal(fixture->state.verdict->claims[i].result, CLAIM_PROVEN);
+    }
+    assert_int_equal(fixture->state.verdict->claims[CLAIM_QUOTE].reason, VERDICT_TPM_UNREACHABLE);
     assert_false(is_done);
     assert_int_equal(kill(fixture->place->swtpm.pid, SIGCONT), 0);
     PLACE_UNTIL(fixture->place, is_done);
@@ -679,14 +838,19 @@ int main(void)
         NODE_TEST(registers_are_no_must),
         NODE_TEST(whom_to_believe_can_be_said),
         NODE_TEST(many_at_once_are_one_after_the_other),
+        NODE_TEST(what_is_superseded_is_not_told),
         NODE_TEST(evidence),
         NODE_TEST(evidence_answers_a_challenge),
         NODE_TEST(evidence_is_refused),
         NODE_TEST(evidence_is_bounded),
+        NODE_TEST(evidence_is_dropped_before_the_tpm_begins),
         NODE_TEST(attestation_goes_first),
         NODE_TEST(a_stop_ends_what_waits),
         NODE_TEST(what_is_there_can_be_recorded),
+        NODE_TEST(a_stop_is_no_change_that_took_effect),
         NODE_TEST(an_update_can_be_announced),
+        NODE_TEST(a_baseline_is_of_what_is_selected),
+        NODE_TEST(an_announcement_ends_with_the_attestation_key),
         NODE_TEST(an_announcement_is_refused),
         NODE_TEST(damaged_files_are_errors),
         NODE_TEST(a_tpm_that_goes_away_and_comes_back),
