@@ -20,7 +20,7 @@ static int reload(const struct arguments *arguments, struct error *err)
     _cleanup_(rpc_client_free_cleanup) struct rpc_client *client = NULL;
     Admin__ReloadRequest request = ADMIN__RELOAD_REQUEST__INIT;
     ProtobufCMessage *message = NULL;
-    TRY(sockets_connect_admin(arguments, &client, err));
+    TRY(sockets_connect_admin_patiently(arguments, &client, err));
     if (rpc_client_call(client, "/signet.admin.v1.Admin/Reload", &request.base,
                         &admin__reload_response__descriptor, &message, err) < 0) {
         /* What is wrong is the configuration, not the command line. */

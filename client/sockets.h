@@ -15,6 +15,6 @@ int sockets_connect_workload(const struct arguments *arguments, uint64_t timeout
 /* Connects to the admin API: of --run-dir, else SIGNET_RUN_DIR, else the default. */
 int sockets_connect_admin(const struct arguments *arguments, struct rpc_client **ret_client,
                           struct error *err);
-/* The same for what makes the TPM work, which may take a minute. */
+/* The same for what may take a minute: the TPM's work, a configuration of many thousand rules. */
 int sockets_connect_admin_patiently(const struct arguments *arguments,
                                     struct rpc_client **ret_client, struct error *err);
