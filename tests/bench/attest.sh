@@ -3,11 +3,12 @@
 
 # attest_rows PREFIX ARGUMENTS...: rows of what bench_attest prints.
 attest_rows() {
-    local prefix=$1 what figure
+    local prefix=$1 what figure figures
     shift
+    figures=$("$SIGNET_BUILD/tests/bench/bench_attest" "$@")
     while IFS=$'\t' read -r what figure; do
         row "$prefix$what" "$figure"
-    done < <("$SIGNET_BUILD/tests/bench/bench_attest" "$@")
+    done <<<"$figures"
 }
 
 inside_attest() {
