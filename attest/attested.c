@@ -1,13 +1,13 @@
 #include "attest/attested.h"
 
-#include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 #include <tss2/tss2_mu.h>
 
+#include "lib/base/ecdsa.h"
+
 DEFINE_CLEANUP(EVP_PKEY, evp_pkey, EVP_PKEY_free);
 DEFINE_CLEANUP(EVP_MD_CTX, md_context, EVP_MD_CTX_free);
-DEFINE_CLEANUP(ECDSA_SIG, ecdsa_sig, ECDSA_SIG_free);
 
 static int fail(enum attested_flaw flaw, enum attested_flaw *ret_flaw, struct error *err,
                 const char *text)
@@ -49,30 +49,12 @@ static const struct hash_algorithm *agreed_hash(const TPMT_PUBLIC *ak,
     return is_agreed ? hash_by_id(hash) : NULL;
 }
 
-/* As OpenSSL verifies it. */
-static bool ecdsa_der(const TPMS_SIGNATURE_ECDSA *from, struct buffer *ret_der)
-{
-    _cleanup_(ecdsa_sig_cleanup) ECDSA_SIG *numbers = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(from->signatureR.buffer, from->signatureR.size, NULL);
-    BIGNUM *s = BN_bin2bn(from->signatureS.buffer, from->signatureS.size, NULL);
-    if (!numbers || !r || !s || ECDSA_SIG_set0(numbers, r, s) != 1) {
-        BN_free(r);
-        BN_free(s);
-        return false;
-    }
-    unsigned char *der = NULL;
-    const int size = i2d_ECDSA_SIG(numbers, &der);
-    if (size > 0) {
-        buffer_append(ret_der, der, (size_t)size);
-    }
-    OPENSSL_free(der);
-    return size > 0;
-}
-
 static bool signature_bytes(const TPMT_SIGNATURE *signature, struct buffer *ret)
 {
     if (signature->sigAlg == TPM2_ALG_ECDSA) {
-        return ecdsa_der(&signature->signature.ecdsa, ret);
+        const TPMS_SIGNATURE_ECDSA *ecdsa = &signature->signature.ecdsa;
+        return ecdsa_encode((struct bytes){ecdsa->signatureR.buffer, ecdsa->signatureR.size},
+                            (struct bytes){ecdsa->signatureS.buffer, ecdsa->signatureS.size}, ret);
     }
     const TPM2B_PUBLIC_KEY_RSA *number = signature->sigAlg == TPM2_ALG_RSAPSS
                                              ? &signature->signature.rsapss.sig

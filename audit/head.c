@@ -2,7 +2,6 @@
 
 #include <inttypes.h>
 #include <openssl/ec.h>
-#include <openssl/ecdsa.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <sodium.h>
@@ -10,12 +9,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "lib/base/ecdsa.h"
 #include "lib/base/memory.h"
 
 DEFINE_CLEANUP(EVP_PKEY, pkey, EVP_PKEY_free);
 DEFINE_CLEANUP(EVP_MD_CTX, digest_context, EVP_MD_CTX_free);
-DEFINE_CLEANUP(ECDSA_SIG, ecdsa_signature, ECDSA_SIG_free);
-DEFINE_CLEANUP(BIGNUM, bignum, BN_free);
 
 #define CONTEXT "signet audit head 1"
 #define TIME "\"@timestamp\":\""
@@ -31,10 +29,8 @@ DEFINE_CLEANUP(BIGNUM, bignum, BN_free);
 
 enum {
     TIME_BYTES = 24, /* "2026-11-21T10:00:00.000Z" */
-    COORDINATE_BYTES = AUDIT_SIGNATURE_BYTES / 2,
     KEY_ID_DIGITS = 40,
     SIGNATURE_TEXT_BYTES = 88, /* base64 of 64 bytes */
-    DER_MAX_BYTES = 80,
 };
 
 static const char *const reason_names[] = {
@@ -183,24 +179,6 @@ int audit_head_parse(struct bytes body, bool *ret_is_head, struct audit_head *re
     return 0;
 }
 
-/* The signature as OpenSSL takes it; 0: it cannot be one. */
-static size_t encode_signature(const uint8_t signature[AUDIT_SIGNATURE_BYTES],
-                               uint8_t ret_der[DER_MAX_BYTES])
-{
-    _cleanup_(ecdsa_signature_cleanup) ECDSA_SIG *pair = ECDSA_SIG_new();
-    _cleanup_(bignum_cleanup) BIGNUM *r = BN_bin2bn(signature, COORDINATE_BYTES, NULL);
-    _cleanup_(bignum_cleanup) BIGNUM *s =
-        BN_bin2bn(signature + COORDINATE_BYTES, COORDINATE_BYTES, NULL);
-    if (!pair || !r || !s || ECDSA_SIG_set0(pair, r, s) != 1) {
-        return 0;
-    }
-    /* They are the pair's now. */
-    (void)take_ptr(r);
-    (void)take_ptr(s);
-    int size = i2d_ECDSA_SIG(pair, &ret_der);
-    return size > 0 ? (size_t)size : 0;
-}
-
 static EVP_PKEY *read_key(struct bytes public_key)
 {
     char group[16] = "";
@@ -222,8 +200,7 @@ int audit_head_verify(const struct audit_head *head, struct bytes public_key, st
     _cleanup_(pkey_cleanup) EVP_PKEY *key = read_key(public_key);
     _cleanup_(digest_context_cleanup) EVP_MD_CTX *context = EVP_MD_CTX_new();
     char key_id[KEY_ID_DIGITS + 1];
-    uint8_t der[DER_MAX_BYTES];
-    size_t der_size = encode_signature(head->signature, der);
+    _cleanup_(buffer_clear) struct buffer der = {0};
     audit_key_id(public_key, key_id);
     if (!key || strcmp(key_id, head->key_id) != 0) {
         return error_set_openssl(err, ERROR_DATA_LOSS,
@@ -233,7 +210,8 @@ int audit_head_verify(const struct audit_head *head, struct bytes public_key, st
     }
     audit_head_message(&head->link, &message);
     if (!context || EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) != 1 ||
-        EVP_DigestVerify(context, der, der_size, message.data, message.size) != 1) {
+        !ecdsa_encode_pair((struct bytes){head->signature, AUDIT_SIGNATURE_BYTES}, &der) ||
+        EVP_DigestVerify(context, der.data, der.size, message.data, message.size) != 1) {
         return error_set_openssl(err, ERROR_DATA_LOSS,
                                  "checking a signed head: the signature over record %" PRIu64
                                  " is not by the key %s",

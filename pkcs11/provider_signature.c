@@ -8,6 +8,7 @@
 #include <openssl/x509.h>
 #include <string.h>
 
+#include "lib/base/ecdsa.h"
 #include "lib/base/memory.h"
 #include "pkcs11/key_type.h"
 #include "pkcs11/provider_signature.h"
@@ -158,21 +159,13 @@ static int check_pss(const struct signature *signature, enum sign_digest digest)
 
 static int encode_ecdsa(const uint8_t *raw, size_t raw_size, unsigned char *bytes, size_t *size)
 {
-    ECDSA_SIG *pair = ECDSA_SIG_new();
-    BIGNUM *r = BN_bin2bn(raw, (int)(raw_size / 2), NULL);
-    BIGNUM *s = BN_bin2bn(raw + raw_size / 2, (int)(raw_size / 2), NULL);
-    if (!pair || !r || !s || !ECDSA_SIG_set0(pair, r, s)) {
-        ECDSA_SIG_free(pair);
-        BN_free(r);
-        BN_free(s);
-        return 0;
+    _cleanup_(buffer_clear) struct buffer der = {0};
+    bool is_done = ecdsa_encode_pair((struct bytes){raw, raw_size}, &der) && der.size <= *size;
+    if (is_done) {
+        memcpy(bytes, der.data, der.size);
     }
-    unsigned char *at = bytes;
-    int written = i2d_ECDSA_SIG(pair, NULL);
-    int result = written > 0 && (size_t)written <= *size && i2d_ECDSA_SIG(pair, &at) == written;
-    ECDSA_SIG_free(pair);
-    *size = (size_t)MAX(written, 0);
-    return result;
+    *size = der.size;
+    return is_done;
 }
 
 static int make(const struct signature *signature, const struct sign_request *request,

@@ -1,16 +1,15 @@
 #include "pkcs11/module/signature.h"
 
-#include <openssl/ecdsa.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 #include <string.h>
 
+#include "lib/base/ecdsa.h"
 #include "pkcs11/key_type.h"
 
 DEFINE_CLEANUP(EVP_PKEY, pkey, EVP_PKEY_free);
 DEFINE_CLEANUP(EVP_PKEY_CTX, pkey_context, EVP_PKEY_CTX_free);
-DEFINE_CLEANUP(ECDSA_SIG, ecdsa, ECDSA_SIG_free);
 
 /* DigestInfo up to the digest itself, RFC 8017 9.2 note 1; hash and mask for PSS. */
 static const struct {
@@ -98,28 +97,6 @@ CK_RV module_signature_make(const struct module_session *session, const struct m
     return CKR_OK;
 }
 
-/* r || s as DER, the form that OpenSSL verifies. */
-static int encode_ecdsa(struct bytes signature, struct buffer *ret_der)
-{
-    _cleanup_(ecdsa_cleanup) ECDSA_SIG *numbers = ECDSA_SIG_new();
-    int half = (int)(signature.size / 2);
-    BIGNUM *r = BN_bin2bn(signature.data, half, NULL);
-    BIGNUM *s = BN_bin2bn(signature.data + half, half, NULL);
-    if (!numbers || !r || !s || ECDSA_SIG_set0(numbers, r, s) <= 0) {
-        BN_free(r);
-        BN_free(s);
-        return -1;
-    }
-    unsigned char *der = NULL;
-    int size = i2d_ECDSA_SIG(numbers, &der);
-    if (size <= 0) {
-        return -1;
-    }
-    buffer_append(ret_der, der, (size_t)size);
-    OPENSSL_free(der);
-    return 0;
-}
-
 static bool set_scheme(EVP_PKEY_CTX *context, const struct sign_request *request)
 {
     if (EVP_PKEY_CTX_set_signature_md(context, digests[request->digest].openssl()) <= 0) {
@@ -145,7 +122,7 @@ int module_signature_verify(struct bytes spki, enum key_type type,
         key ? EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL) : NULL;
     bool is_ready = context && EVP_PKEY_verify_init(context) > 0 && set_scheme(context, request);
     if (is_ready && request->scheme == SIGN_SCHEME_ECDSA) {
-        is_ready = encode_ecdsa(signature, &der) == 0;
+        is_ready = ecdsa_encode_pair(signature, &der);
         signature = buffer_bytes(&der);
     }
     if (!is_ready || EVP_PKEY_verify(context, signature.data, signature.size, request->value.data,
