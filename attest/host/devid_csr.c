@@ -34,8 +34,7 @@ static bool hash_request(X509_REQ *request, uint8_t ret_digest[TPM_HASH_BYTES])
     return is_hashed;
 }
 
-static bool set_signature(X509_REQ *request, enum key_type type, const uint8_t *signature,
-                          size_t size)
+static bool set_signature(X509_REQ *request, enum key_type type, const struct buffer *signature)
 {
     bool is_rsa = type == KEY_TYPE_RSA_2048;
     _cleanup_(x509_algor_cleanup) X509_ALGOR *algorithm = X509_ALGOR_new();
@@ -45,7 +44,7 @@ static bool set_signature(X509_REQ *request, enum key_type type, const uint8_t *
                         OBJ_nid2obj(is_rsa ? NID_sha256WithRSAEncryption : NID_ecdsa_with_SHA256),
                         is_rsa ? V_ASN1_NULL : V_ASN1_UNDEF, NULL) != 1 ||
         X509_REQ_set1_signature_algo(request, algorithm) != 1 ||
-        ASN1_BIT_STRING_set(bits, (unsigned char *)signature, (int)size) != 1) {
+        ASN1_BIT_STRING_set(bits, signature->data, (int)signature->size) != 1) {
         return false;
     }
     /* Zeros at the end are part of it. */
@@ -70,17 +69,15 @@ static int make_request(struct devid_key *key, X509_NAME *subject, EVP_PKEY *pub
                         X509_REQ *request, struct error *err)
 {
     uint8_t digest[TPM_HASH_BYTES];
-    uint8_t signature[DEVID_SIGNATURE_MAX_BYTES];
-    size_t size = 0;
+    _cleanup_(buffer_clear) struct buffer signature = {0};
     if (X509_REQ_set_version(request, X509_REQ_VERSION_1) != 1 ||
         X509_REQ_set_subject_name(request, subject) != 1 ||
         X509_REQ_set_pubkey(request, public) != 1 || !add_key_usage(request) ||
         !hash_request(request, digest)) {
         return error_set_openssl(err, ERROR_INTERNAL, "putting a certificate request together");
     }
-    TRY(devid_key_sign(key, digest, signature, &size, err));
-    if (!set_signature(request, key->type, signature, size) ||
-        X509_REQ_verify(request, public) != 1) {
+    TRY(devid_key_sign(key, digest, &signature, err));
+    if (!set_signature(request, key->type, &signature) || X509_REQ_verify(request, public) != 1) {
         return error_set_openssl(err, ERROR_INTERNAL, "signing a certificate request");
     }
     return 0;

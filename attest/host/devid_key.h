@@ -6,8 +6,6 @@
 
 /* At most what a TPMT_PUBLIC and a TPM2B_PRIVATE of these types have. */
 enum { DEVID_BLOB_MAX_BYTES = 2048 };
-/* An ECDSA signature in DER, or one of RSA-2048. */
-enum { DEVID_SIGNATURE_MAX_BYTES = 256 };
 
 struct devid_key {
     struct tpm_device *device; /* borrowed */
@@ -32,7 +30,6 @@ DEFINE_CLEANUP(struct devid_key, devid_key_close, devid_key_close);
 /* A TPMT_PUBLIC, and what is in a TPM2B_PRIVATE: neither with a size before it. Appended. */
 int devid_key_blobs(const struct devid_key *key, struct buffer *ret_public,
                     struct buffer *ret_private, struct error *err);
-/* Over a SHA-256 digest, as X.509 has it. */
+/* Over a SHA-256 digest, as X.509 has it; appended. */
 int devid_key_sign(struct devid_key *key, const uint8_t digest[TPM_HASH_BYTES],
-                   uint8_t ret_signature[DEVID_SIGNATURE_MAX_BYTES], size_t *ret_size,
-                   struct error *err);
+                   struct buffer *ret_signature, struct error *err);

@@ -1,17 +1,10 @@
 #include "attest/host/host_state.h"
 
-struct certification {
-    struct tpm_key *key, *ak;
-    TPM2B_DATA nonce;
-    struct tpm_attested certified;
-    bool is_key_lost;
-};
-
-static TSS2_RC certify_operation(struct tpm_device *device, void *argument)
+TSS2_RC host_certify_operation(struct tpm_device *device, void *argument)
 {
-    struct certification *certification = argument;
-    struct tpm_object *key = &certification->key->object;
-    struct tpm_object *ak = &certification->ak->object;
+    struct host_certification *certification = argument;
+    struct tpm_object *key = certification->key;
+    struct tpm_object *ak = certification->ak;
     TSS2_RC rc = tpm_device_session(device);
     if (rc == TSS2_RC_SUCCESS) {
         rc = tpm_cache_acquire_both(&device->cache, key, ak);
@@ -28,8 +21,8 @@ static TSS2_RC certify_operation(struct tpm_device *device, void *argument)
 
 static int run_certify(void *state, void *argument, struct error *err)
 {
-    struct certification *certification = argument;
-    int result = host_attempt_with_ak(state, certify_operation, certification, err);
+    struct host_certification *certification = argument;
+    int result = host_attempt_with_ak(state, host_certify_operation, certification, err);
     if (result < 0 && certification->is_key_lost && err) {
         return error_set(err, ERROR_FAILED_PRECONDITION, "the TPM no longer takes the key's blob");
     }
@@ -51,14 +44,14 @@ static int check_key(const struct attest_host *host, const struct key *key, stru
 int attest_host_certify(struct attest_host *host, struct key *key, struct bytes nonce,
                         struct evidence *ret_evidence, struct error *err)
 {
-    struct certification certification = {.ak = host_tpm_key(host->ak)};
+    struct host_certification certification = {.ak = &host_tpm_key(host->ak)->object};
     if (check_key(host, key, err) < 0 || host_nonce(nonce, &certification.nonce, err) < 0) {
         return error_prepend(err, "certifying a key");
     }
-    certification.key = host_tpm_key(key);
+    certification.key = &host_tpm_key(key)->object;
     buffer_reset(&ret_evidence->key_public);
     if (host_run(host->keystore, run_certify, &certification, err) < 0 ||
-        host_key_public(certification.key, &ret_evidence->key_public, err) < 0 ||
+        host_key_public(host_tpm_key(key), &ret_evidence->key_public, err) < 0 ||
         host_keep_attested(&certification.certified, &ret_evidence->key, err) < 0) {
         return error_prepend(err, "certifying a key");
     }

@@ -17,7 +17,7 @@ struct attest_host {
     struct tpm2_name ak_name;
 };
 
-/* Runs the function on a worker, after the signatures that wait. */
+/* Runs the function on a worker, in turn with the signatures of workloads. */
 int host_run(struct keystore *keystore, int (*run)(void *state, void *argument, struct error *err),
              void *argument, struct error *err);
 
@@ -36,6 +36,15 @@ int host_attempt(struct tpm_device *device, tpm_operation *operation, void *argu
 /* The same of what takes the AK: NotFound where the TPM no longer loads it. */
 int host_attempt_with_ak(struct tpm_device *device, tpm_operation *operation, void *argument,
                          struct error *err);
+
+/* TPM2_Certify of an object by the AK, for host_attempt_with_ak. */
+struct host_certification {
+    struct tpm_object *key, *ak;
+    TPM2B_DATA nonce;
+    struct tpm_attested certified; /* the result */
+    bool is_key_lost;              /* the TPM no longer takes the key's blob */
+};
+TSS2_RC host_certify_operation(struct tpm_device *device, void *certification);
 
 /* A nonce of EVIDENCE_NONCE_MIN_BYTES to _MAX_BYTES as the TPM takes it. */
 int host_nonce(struct bytes nonce, TPM2B_DATA *ret_nonce, struct error *err);

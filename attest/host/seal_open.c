@@ -6,23 +6,17 @@
 #include "attest/host/seal_opening.h"
 #include "attest/host/seal_pcrs.h"
 #include "lib/base/memory.h"
+#include "pkcs11/tpm/tpm_child.h"
 #include "pkcs11/tpm/tpm_seal_command.h"
 
 /* How often it is begun anew because registers change in between. */
 enum { MOVES_MAX = 4 };
 
-/* The primary was used last, so making room leaves it where it is. */
 static TSS2_RC load(struct tpm_device *device, struct tpm_object *object, TPM2_HANDLE *ret_handle)
 {
     const struct seal_opening *opening = container_of(object, struct seal_opening, object);
-    struct tpm_object *parent = &device->primary.object;
-    TSS2_RC rc = tpm_cache_acquire(&device->cache, parent);
-    if (rc != TSS2_RC_SUCCESS) {
-        return rc;
-    }
-    tpm_cache_make_room(&device->cache);
-    return tpm_command_load(&device->session, parent->handle, &parent->name, &opening->file->public,
-                            &opening->file->private, ret_handle);
+    return tpm_child_load(device, &device->primary.object, &opening->file->public,
+                          &opening->file->private, ret_handle);
 }
 
 static void forget_primary(struct tpm_device *device)

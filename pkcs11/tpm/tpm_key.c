@@ -4,6 +4,7 @@
 #include <tss2/tss2_mu.h>
 
 #include "lib/base/memory.h"
+#include "pkcs11/tpm/tpm_child.h"
 
 enum { REFERENCE_VERSION = 1 };
 
@@ -49,26 +50,15 @@ static TSS2_RC format_reference(const TPM2B_PUBLIC *public, const TPM2B_PRIVATE 
     return rc;
 }
 
-/* Loads the wrapped blob. The parent was used last, so making room leaves it where it is. */
 static TSS2_RC load(struct tpm_device *device, struct tpm_object *object, TPM2_HANDLE *ret_handle)
 {
     struct tpm_key *key = container_of(object, struct tpm_key, object);
-    struct tpm_object *parent = &device->primary.object;
     TPM2B_PUBLIC public;
     TPM2B_PRIVATE private;
     if (tpm_key_parse_reference(buffer_bytes(&key->reference), &public, &private, NULL) < 0) {
         return TPM_RC_BAD_REQUEST;
     }
-    TSS2_RC rc = tpm_device_session(device);
-    if (rc == TSS2_RC_SUCCESS) {
-        rc = tpm_cache_acquire(&device->cache, parent);
-    }
-    if (rc != TSS2_RC_SUCCESS) {
-        return rc;
-    }
-    tpm_cache_make_room(&device->cache);
-    return tpm_command_load(&device->session, parent->handle, &parent->name, &public, &private,
-                            ret_handle);
+    return tpm_child_load(device, &device->primary.object, &public, &private, ret_handle);
 }
 
 static struct tpm_key *key_new(enum key_type type, const uint8_t *id)
@@ -101,19 +91,8 @@ struct creation {
 static TSS2_RC create_operation(struct tpm_device *device, void *argument)
 {
     struct creation *creation = argument;
-    struct tpm_object *parent = &device->primary.object;
-    TSS2_RC rc = tpm_device_session(device);
-    if (rc == TSS2_RC_SUCCESS) {
-        rc = tpm_cache_acquire(&device->cache, parent);
-    }
-    if (rc == TSS2_RC_SUCCESS) {
-        rc = tpm_command_create(&device->session, parent->handle, &parent->name,
-                                &creation->template, &creation->public, &creation->private);
-    }
-    if (rc == TSS2_RC_SUCCESS && !tpm_public_matches(&creation->public, &creation->template)) {
-        rc = TPM_RC_BAD_ANSWER;
-    }
-    return rc;
+    return tpm_child_create(device, &device->primary.object, &creation->template, &creation->public,
+                            &creation->private);
 }
 
 /* Fills in what follows from the public area. */

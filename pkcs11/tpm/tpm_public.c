@@ -91,11 +91,10 @@ void tpm_public_key_template(enum key_type type, TPM2B_PUBLIC *ret_template)
     }
 }
 
-void tpm_public_ak_template(enum key_type type, TPM2B_PUBLIC *ret_template)
+void tpm_public_fixed_key_template(enum key_type type, TPM2B_PUBLIC *ret_template)
 {
     tpm_public_key_template(type, ret_template);
     TPMT_PUBLIC *area = &ret_template->publicArea;
-    area->objectAttributes |= TPMA_OBJECT_RESTRICTED;
     if (type == KEY_TYPE_RSA_2048) {
         area->parameters.rsaDetail.scheme =
             (TPMT_RSA_SCHEME){.scheme = TPM2_ALG_RSASSA, .details.rsassa.hashAlg = TPM2_ALG_SHA256};
@@ -103,6 +102,12 @@ void tpm_public_ak_template(enum key_type type, TPM2B_PUBLIC *ret_template)
         area->parameters.eccDetail.scheme =
             (TPMT_ECC_SCHEME){.scheme = TPM2_ALG_ECDSA, .details.ecdsa.hashAlg = TPM2_ALG_SHA256};
     }
+}
+
+void tpm_public_ak_template(enum key_type type, TPM2B_PUBLIC *ret_template)
+{
+    tpm_public_fixed_key_template(type, ret_template);
+    ret_template->publicArea.objectAttributes |= TPMA_OBJECT_RESTRICTED;
 }
 
 struct marshalled {

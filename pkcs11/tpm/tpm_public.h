@@ -29,9 +29,9 @@ enum { TPM_PRIMARY_KIND_COUNT = 2 };
 void tpm_public_primary_template(enum tpm_primary_kind kind, TPM2B_PUBLIC *ret_template);
 /* Signs, is fixed to this TPM and parent, made inside, noDA, without a scheme of its own. */
 void tpm_public_key_template(enum key_type type, TPM2B_PUBLIC *ret_template);
-
-/* An attestation key: as above, but it signs nothing except what the TPM itself says, with a scheme
- * of its own, ECDSA or RSASSA with SHA-256. P-256 or RSA-2048. */
+/* The same with a scheme of its own, ECDSA or RSASSA with SHA-256. P-256 or RSA-2048. */
+void tpm_public_fixed_key_template(enum key_type type, TPM2B_PUBLIC *ret_template);
+/* An attestation key: as the one before, but it signs nothing except what the TPM itself says. */
 void tpm_public_ak_template(enum key_type type, TPM2B_PUBLIC *ret_template);
 
 /* Whether public is the template in all but the key itself. */
