@@ -203,6 +203,24 @@ static bool offer_uncommitted(struct access *access)
     return access->has_uncommitted;
 }
 
+static void on_gathering(uv_timer_t *timer)
+{
+    struct access *access = timer->data;
+    if (!tallies_gather(access)) {
+        (void)uv_timer_stop(&access->gathering);
+    }
+}
+
+/* Returns whether any is gathered. */
+static bool start_gathering(struct access *access)
+{
+    access->tallies_due = access->tallies_listed;
+    if (access->tallies_due > 0) {
+        (void)uv_timer_start(&access->gathering, on_gathering, 0, TALLIES_PAUSE_MS);
+    }
+    return access->tallies_due > 0;
+}
+
 static void on_beat(uv_timer_t *timer)
 {
     struct access *access = timer->data;
@@ -212,7 +230,7 @@ static void on_beat(uv_timer_t *timer)
     bool is_needed = expire_locks(access, now_s);
     decide_all(access, is_back ? INT64_MAX - 1 : now_s);
     is_needed = offer_uncommitted(access) || is_needed;
-    is_needed = tallies_gather(access) || is_needed;
+    is_needed = start_gathering(access) || is_needed;
     is_needed = denials_gather(access) || is_needed;
     is_needed = crowds_gather(access) || is_needed;
     is_needed = subjects_sweep(access, now_s) || is_needed;
@@ -303,9 +321,10 @@ int access_new(uv_loop_t *loop, const struct access_config *config, struct acces
         return error_set(err, ERROR_INTERNAL, "watching the mailbox of the token's guards: %s",
                          uv_strerror(result));
     }
-    access->mailbox_poll.data = access->beat.data = access;
+    access->mailbox_poll.data = access->beat.data = access->gathering.data = access;
     (void)uv_poll_start(&access->mailbox_poll, UV_READABLE, on_mail);
     (void)uv_timer_init(loop, &access->beat);
+    (void)uv_timer_init(loop, &access->gathering);
     const struct manager_watcher watcher = {access, may_issue, issued, entry_set, may_still_issue};
     manager_set_watcher(config->manager, &watcher);
     access_beat(access);
@@ -336,14 +355,13 @@ void access_stop(struct access *access, void (*stopped)(void *user), void *user)
      * to, as nobody answers them any more. */
     mailbox_deliver(access->mailbox);
     mailbox_deliver(access->mailbox);
-    (void)tallies_gather(access);
-    while (tallies_gather(access)) {
-    }
+    tallies_gather_all(access);
     (void)denials_gather(access);
     crowds_clear(access);
     subjects_clear(access);
     mailbox_deliver(access->mailbox);
-    access->open_handles = 2;
+    access->open_handles = 3;
     uv_close((uv_handle_t *)&access->mailbox_poll, on_closed);
     uv_close((uv_handle_t *)&access->beat, on_closed);
+    uv_close((uv_handle_t *)&access->gathering, on_closed);
 }

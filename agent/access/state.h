@@ -15,7 +15,9 @@ struct access {
     int64_t beat_s; /* wall clock at the last beat */
     struct subjects subjects;
     struct access_watch_list watches;
-    struct tally_list tallies; /* whose counts are gathered */
+    struct tally_list tallies; /* whose counts are gathered; those that are due come first */
+    size_t tallies_listed, tallies_due;
+    uv_timer_t gathering; /* while any is due */
     struct denial_list denials;
     struct crowd *crowds; /* by uid */
     bool has_lock_ended;

@@ -107,6 +107,7 @@ static void list(struct tally *tally)
         tally->is_listed = true;
         (void)tally_ref(tally);
         TAILQ_INSERT_TAIL(&tally->access->tallies, tally, gather);
+        tally->access->tallies_listed++;
         access_beat(tally->access);
     }
 }
@@ -177,18 +178,34 @@ static bool gather(struct tally *tally)
     return atomic_load(&tally->gathered) != 0;
 }
 
+static void gather_first(struct access *access)
+{
+    struct tally *tally = TAILQ_FIRST(&access->tallies);
+    TAILQ_REMOVE(&access->tallies, tally, gather);
+    if (gather(tally)) {
+        TAILQ_INSERT_TAIL(&access->tallies, tally, gather);
+    } else {
+        tally->is_listed = false;
+        access->tallies_listed--;
+        tally_unref(tally);
+    }
+}
+
 bool tallies_gather(struct access *access)
 {
-    struct tally *next;
-    for (struct tally *tally = TAILQ_FIRST(&access->tallies); tally; tally = next) {
-        next = TAILQ_NEXT(tally, gather);
-        if (!gather(tally)) {
-            tally->is_listed = false;
-            TAILQ_REMOVE(&access->tallies, tally, gather);
-            tally_unref(tally);
-        }
+    for (int i = 0; i < TALLIES_AT_ONCE && access->tallies_due > 0; i++) {
+        access->tallies_due--;
+        gather_first(access);
     }
-    return !TAILQ_EMPTY(&access->tallies);
+    return access->tallies_due > 0;
+}
+
+void tallies_gather_all(struct access *access)
+{
+    while (access->tallies_listed > 0) {
+        gather_first(access);
+    }
+    access->tallies_due = 0;
 }
 
 static void describe(struct tally *tally, const struct svid_x509 *svid)

@@ -25,6 +25,9 @@ enum tally_kind {
     TALLY_DENIED_OUTSIDE,
 };
 enum { TALLY_KINDS = TALLY_DENIED_OUTSIDE + 1 };
+/* A second's records of a thousand processes at once would keep the loop, and a core, from others
+ * for too long. */
+enum { TALLIES_AT_ONCE = 32, TALLIES_PAUSE_MS = 10 };
 
 struct tally {
     atomic_size_t references;
@@ -61,5 +64,7 @@ void tally_set_rule(struct tally *tally, const char *pattern);
 void tally_count(struct tally *tally, enum tally_kind kind);
 /* The SVID was handed out; on the loop: the first is in the records at the return. */
 void tally_fetched(struct tally *tally, const char *asked);
-/* At each beat: records what was gathered. Returns whether any is left. */
+/* Records what was gathered by the next few of those that are due. Returns whether any is left. */
 bool tallies_gather(struct access *access);
+/* At the end: of all of them, until there is nothing. */
+void tallies_gather_all(struct access *access);
