@@ -3,7 +3,8 @@
  *     signers MODULE LABEL COUNT
  *
  * prints "ready" once each has signed, and when all have failed "failed COUNT NS 0xRV": how many,
- * when the last signature of them all was done (nanoseconds since 1970), and what one was told. */
+ * when the last signature of them all was done (nanoseconds since 1970), and what one was told;
+ * then "signed COUNT", signatures in all. */
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
 #include <stdatomic.h>
@@ -22,7 +23,7 @@ enum { SIGNERS_MAX = 1024, PATIENCE_S = 120, DIGEST_BYTES = 32, POLL_US = 1000 }
 /* Shared by the processes. */
 struct signers {
     _Atomic unsigned ready, failed;
-    _Atomic uint64_t last_ns;
+    _Atomic uint64_t last_ns, signed_count;
     _Atomic unsigned long reason;
 };
 
@@ -96,6 +97,7 @@ static CK_RV sign(const struct signer *signer)
 static void note_success(struct signers *signers)
 {
     uint64_t done_ns = now_ns();
+    signers->signed_count++;
     uint64_t last_ns = signers->last_ns;
     while (last_ns < done_ns &&
            !atomic_compare_exchange_weak(&signers->last_ns, &last_ns, done_ns)) {
@@ -109,6 +111,7 @@ _Noreturn static void run(struct signers *signers, const char *module, const cha
     (void)alarm(PATIENCE_S);
     signer_open(&signer, module, label);
     check("the first signature", sign(&signer));
+    signers->signed_count++;
     signers->ready++;
     while ((rv = sign(&signer)) == CKR_OK) {
         note_success(signers);
@@ -145,5 +148,6 @@ int main(int argc, char **argv)
     }
     printf("failed %u %llu 0x%lx\n", signers->failed, (unsigned long long)signers->last_ns,
            signers->reason);
+    printf("signed %llu\n", (unsigned long long)signers->signed_count);
     return signers->failed == count ? 0 : 1;
 }
