@@ -4,8 +4,6 @@
  *     bench_locklag MODULE LABEL SPIFFE-ID ADMIN-SOCKET CLIENTS TRIALS
  *
  * Prints the p50, p99 and the most, in microseconds after the return; negative: before it. */
-#include <dlfcn.h>
-#include <p11-kit/pkcs11.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,6 +17,7 @@
 
 #include "lib/rpc/client.h"
 #include "proto/admin.pb-c.h"
+#include "tests/signer/signer.h"
 
 enum { CLIENTS_MAX = 256, TRIALS_MAX = 10000, SETTLE_US = 20000, TIMEOUT_MS = 20000 };
 
@@ -35,15 +34,6 @@ _Noreturn static void die(const char *what, const char *why)
     exit(1);
 }
 
-static void check(const char *what, CK_RV rv)
-{
-    char code[32];
-    (void)snprintf(code, sizeof(code), "0x%lx", rv);
-    if (rv != CKR_OK) {
-        die(what, code);
-    }
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec now;
@@ -51,51 +41,15 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-static CK_FUNCTION_LIST *load_module(const char *path)
-{
-    CK_FUNCTION_LIST *p11 = NULL;
-    CK_C_GetFunctionList get_list = NULL;
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (module) {
-        *(void **)&get_list = dlsym(module, "C_GetFunctionList");
-    }
-    if (!get_list || get_list(&p11) != CKR_OK) {
-        die(path, "cannot be loaded");
-    }
-    return p11;
-}
-
-static bool sign(CK_FUNCTION_LIST *p11, CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key)
-{
-    CK_BYTE digest[32] = {1};
-    CK_BYTE signature[256];
-    CK_ULONG size = sizeof(signature);
-    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
-    return p11->C_SignInit(session, &mechanism, key) == CKR_OK &&
-           p11->C_Sign(session, digest, sizeof(digest), signature, &size) == CKR_OK;
-}
-
 _Noreturn static void run_client(struct shared *shared, size_t index, const char *module,
                                  const char *label)
 {
-    CK_FUNCTION_LIST *p11 = load_module(module);
-    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
-    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof(class)},
-                             {CKA_LABEL, (void *)label, strlen(label)}};
-    CK_SLOT_ID slot = 0;
-    CK_SESSION_HANDLE session = 0;
-    CK_OBJECT_HANDLE key = 0;
-    CK_ULONG count = 1;
-    check("C_Initialize", p11->C_Initialize(NULL));
-    check("C_GetSlotList", p11->C_GetSlotList(CK_TRUE, &slot, &count));
-    check("C_OpenSession", p11->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &session));
-    check("C_FindObjectsInit", p11->C_FindObjectsInit(session, wanted, 2));
-    check("C_FindObjects", p11->C_FindObjects(session, &key, 1, &count));
-    check("C_FindObjectsFinal", p11->C_FindObjectsFinal(session));
-    check(label, count == 1 ? CKR_OK : CKR_KEY_HANDLE_INVALID);
+    struct signer signer = {0};
+    signer_open(&signer, module);
+    signer_find_key(&signer, label);
     shared->ready++;
     for (;;) {
-        if (sign(p11, session, key)) {
+        if (signer_sign(&signer) == CKR_OK) {
             atomic_store(&shared->last_ns[index], now_ns());
             (void)atomic_fetch_add(&shared->successes[index], 1);
         } else {

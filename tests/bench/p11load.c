@@ -10,8 +10,6 @@
  * then, alone and then beside CLIENTS that sign without end on the other core; it prints the p50
  * and p99 of the one in both cases. The third opens COUNT connections and prints the bytes of
  * resident memory that each costs the process PID. */
-#include <dlfcn.h>
-#include <p11-kit/pkcs11.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -26,8 +24,9 @@
 #include <unistd.h>
 
 #include "lib/base/macro.h"
+#include "tests/signer/signer.h"
 
-enum { SAMPLES_MAX = 20000, CLIENTS_MAX = 1024, DIGEST_BYTES = 32, PACE_US = 200000 };
+enum { SAMPLES_MAX = 20000, CLIENTS_MAX = 1024, PACE_US = 200000 };
 
 /* Shared by the processes. */
 struct client_result {
@@ -43,111 +42,11 @@ struct load {
     struct client_result clients[];
 };
 
-struct application {
-    CK_FUNCTION_LIST *p11;
-    CK_SESSION_HANDLE session;
-    CK_OBJECT_HANDLE key;
-    CK_KEY_TYPE type;
-};
-
-_Noreturn static void die(const char *what, CK_RV rv)
-{
-    (void)fprintf(stderr, "bench_p11load: %s: 0x%lx\n", what, rv);
-    exit(1);
-}
-
-static void check(const char *what, CK_RV rv)
-{
-    if (rv != CKR_OK) {
-        die(what, rv);
-    }
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
-static CK_FUNCTION_LIST *load_module(const char *path)
-{
-    CK_FUNCTION_LIST *p11 = NULL;
-    CK_C_GetFunctionList get_list = NULL;
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (module) {
-        *(void **)&get_list = dlsym(module, "C_GetFunctionList");
-    }
-    if (!get_list) {
-        die(path, CKR_GENERAL_ERROR);
-    }
-    check("C_GetFunctionList", get_list(&p11));
-    return p11;
-}
-
-static void login(struct application *application, const char *pin_path)
-{
-    CK_UTF8CHAR pin[64];
-    FILE *file = fopen(pin_path, "r");
-    size_t size = file ? fread(pin, 1, sizeof(pin), file) : 0;
-    if (file) {
-        (void)fclose(file);
-    }
-    CK_RV rv = application->p11->C_Login(application->session, CKU_USER, pin, size);
-    if (rv != CKR_USER_ALREADY_LOGGED_IN) {
-        check("C_Login", rv);
-    }
-}
-
-static void find_key(struct application *application, const char *label)
-{
-    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
-    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof(class)},
-                             {CKA_LABEL, (void *)label, strlen(label)}};
-    CK_ATTRIBUTE type = {CKA_KEY_TYPE, &application->type, sizeof(application->type)};
-    CK_ULONG count = 0;
-    CK_FUNCTION_LIST *p11 = application->p11;
-    check("C_FindObjectsInit", p11->C_FindObjectsInit(application->session, wanted, 2));
-    check("C_FindObjects", p11->C_FindObjects(application->session, &application->key, 1, &count));
-    check("C_FindObjectsFinal", p11->C_FindObjectsFinal(application->session));
-    if (count != 1) {
-        die(label, CKR_KEY_HANDLE_INVALID);
-    }
-    check("C_GetAttributeValue",
-          p11->C_GetAttributeValue(application->session, application->key, &type, 1));
-}
-
-/* The first slot with a token whose key can be used. */
-static void open_session(struct application *application)
-{
-    CK_SLOT_ID slots[16];
-    CK_ULONG count = ARRAY_SIZE(slots);
-    check("C_Initialize", application->p11->C_Initialize(NULL));
-    check("C_GetSlotList", application->p11->C_GetSlotList(CK_TRUE, slots, &count));
-    if (count == 0) {
-        die("C_GetSlotList: no token", CKR_TOKEN_NOT_PRESENT);
-    }
-    check("C_OpenSession", application->p11->C_OpenSession(slots[0], CKF_SERIAL_SESSION, NULL, NULL,
-                                                           &application->session));
-}
-
-static bool sign(struct application *application)
-{
-    static const uint8_t digest_info[] = {0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60,
-                                          0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
-                                          0x01, 0x05, 0x00, 0x04, 0x20};
-    uint8_t data[sizeof(digest_info) + DIGEST_BYTES] = {0};
-    uint8_t signature[512];
-    CK_ULONG size = sizeof(signature);
-    bool is_ec = application->type == CKK_EC;
-    CK_MECHANISM mechanism = {is_ec ? CKM_ECDSA : CKM_RSA_PKCS, NULL, 0};
-    memcpy(data, digest_info, sizeof(digest_info));
-    CK_BYTE *input = is_ec ? data + sizeof(digest_info) : data;
-    CK_ULONG input_size = is_ec ? DIGEST_BYTES : sizeof(data);
-    return application->p11->C_SignInit(application->session, &mechanism, application->key) ==
-               CKR_OK &&
-           application->p11->C_Sign(application->session, input, input_size, signature, &size) ==
-               CKR_OK;
 }
 
 static void stay_on(unsigned core)
@@ -161,7 +60,7 @@ static void stay_on(unsigned core)
 static void run_client(struct load *load, struct client_result *result, const char *module,
                        const char *label, const char *pin_path)
 {
-    struct application application = {.p11 = load_module(module)};
+    struct signer signer = {0};
     bool is_paced = load->is_first_paced && result == &load->clients[0];
     if (load->is_first_paced) {
         stay_on(is_paced ? 1 - load->crowd_core : load->crowd_core);
@@ -170,13 +69,13 @@ static void run_client(struct load *load, struct client_result *result, const ch
         /* A service of its own: the kernel's scheduler shares the host out by sessions. */
         (void)setsid();
     }
-    open_session(&application);
+    signer_open(&signer, module);
     if (pin_path) {
-        login(&application, pin_path);
+        signer_login(&signer, pin_path);
     }
-    find_key(&application, label);
+    signer_find_key(&signer, label);
     for (int i = 0; i < 3; i++) {
-        (void)sign(&application);
+        (void)signer_sign(&signer);
     }
     load->ready++;
     char ignored;
@@ -185,7 +84,7 @@ static void run_client(struct load *load, struct client_result *result, const ch
     unsigned count = 0;
     while (!load->is_over) {
         uint64_t start = now_ns();
-        if (!sign(&application)) {
+        if (signer_sign(&signer) != CKR_OK) {
             result->failures++;
             break;
         }
@@ -215,12 +114,12 @@ static void report(const struct load *load, unsigned clients, double seconds)
     size_t samples = 0;
     uint32_t *all = calloc((size_t)clients * SAMPLES_MAX, sizeof(*all));
     if (!all) {
-        die("memory", CKR_HOST_MEMORY);
+        signer_die("memory", CKR_HOST_MEMORY);
     }
     for (unsigned i = 0; i < clients; i++) {
         const struct client_result *result = &load->clients[i];
         if (result->failures > 0 || result->count == 0) {
-            die("a client failed", CKR_FUNCTION_FAILED);
+            signer_die("a client failed", CKR_FUNCTION_FAILED);
         }
         total += result->count;
         least = MIN(least, result->count);
@@ -241,7 +140,7 @@ static struct load *load_new(unsigned clients)
                             : mmap(NULL, sizeof(*load) + clients * sizeof(struct client_result),
                                    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (load == MAP_FAILED) {
-        die("CLIENTS", CKR_ARGUMENTS_BAD);
+        signer_die("CLIENTS", CKR_ARGUMENTS_BAD);
     }
     return load;
 }
@@ -251,7 +150,7 @@ static double run(struct load *load, unsigned clients, unsigned long limit_ms, c
                   const char *label, const char *pin_path)
 {
     if (pipe(load->gate) < 0) {
-        die("pipe", CKR_HOST_MEMORY);
+        signer_die("pipe", CKR_HOST_MEMORY);
     }
     for (unsigned i = 0; i < clients; i++) {
         if (fork() == 0) {
@@ -260,7 +159,7 @@ static double run(struct load *load, unsigned clients, unsigned long limit_ms, c
         /* One after the other: some modules cannot start many times at once. */
         while (load->ready <= i) {
             if (waitpid(-1, NULL, WNOHANG) > 0) {
-                die("a client did not start", CKR_FUNCTION_FAILED);
+                signer_die("a client did not start", CKR_FUNCTION_FAILED);
             }
             (void)usleep(200);
         }
@@ -290,7 +189,7 @@ static void print_first(struct load *load, const char *end)
     struct client_result *first = &load->clients[0];
     unsigned taken = MIN(first->count, SAMPLES_MAX);
     if (first->failures > 0 || taken == 0) {
-        die("the one client failed", CKR_FUNCTION_FAILED);
+        signer_die("the one client failed", CKR_FUNCTION_FAILED);
     }
     qsort(first->samples_ns, taken, sizeof(first->samples_ns[0]), compare);
     printf("%.0f %.0f%s", first->samples_ns[taken / 2] / 1e3,
@@ -334,13 +233,13 @@ static int measure_idle(char **arguments)
     int ready[2];
     char byte = 0;
     if (count == 0 || pipe(ready) < 0) {
-        die("COUNT", CKR_ARGUMENTS_BAD);
+        signer_die("COUNT", CKR_ARGUMENTS_BAD);
     }
     unsigned long before = resident_kib(arguments[1]);
     for (unsigned i = 0; i < count; i++) {
         if (fork() == 0) {
-            struct application application = {.p11 = load_module(arguments[0])};
-            open_session(&application);
+            struct signer signer = {0};
+            signer_open(&signer, arguments[0]);
             (void)!write(ready[1], &byte, 1);
             (void)pause();
             _exit(0);

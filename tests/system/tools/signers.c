@@ -5,8 +5,6 @@
  * prints "ready" once each has signed, and when all have failed "failed COUNT NS 0xRV": how many,
  * when the last signature of them all was done (nanoseconds since 1970), and what one was told;
  * then "signed COUNT", signatures in all. */
-#include <dlfcn.h>
-#include <p11-kit/pkcs11.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SIGNERS_MAX = 1024, PATIENCE_S = 120, DIGEST_BYTES = 32, POLL_US = 1000 };
+#include "tests/signer/signer.h"
+
+enum { SIGNERS_MAX = 1024, PATIENCE_S = 120, POLL_US = 1000 };
 
 /* Shared by the processes. */
 struct signers {
@@ -27,71 +27,11 @@ struct signers {
     _Atomic unsigned long reason;
 };
 
-struct signer {
-    CK_FUNCTION_LIST *p11;
-    CK_SESSION_HANDLE session;
-    CK_OBJECT_HANDLE key;
-};
-
-_Noreturn static void die(const char *what, CK_RV rv)
-{
-    (void)fprintf(stderr, "signers: %s: 0x%lx\n", what, rv);
-    exit(1);
-}
-
-static void check(const char *what, CK_RV rv)
-{
-    if (rv != CKR_OK) {
-        die(what, rv);
-    }
-}
-
 static uint64_t now_ns(void)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
-static void signer_open(struct signer *signer, const char *path, const char *label)
-{
-    CK_C_GetFunctionList get_list = NULL;
-    CK_SLOT_ID slot = 0;
-    CK_ULONG count = 1;
-    CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
-    CK_ATTRIBUTE wanted[] = {{CKA_CLASS, &class, sizeof(class)},
-                             {CKA_LABEL, (void *)label, strlen(label)}};
-    void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (module) {
-        *(void **)&get_list = dlsym(module, "C_GetFunctionList");
-    }
-    if (!get_list) {
-        die(path, CKR_GENERAL_ERROR);
-    }
-    check("C_GetFunctionList", get_list(&signer->p11));
-    CK_FUNCTION_LIST *p11 = signer->p11;
-    check("C_Initialize", p11->C_Initialize(NULL));
-    check("C_GetSlotList", p11->C_GetSlotList(CK_TRUE, &slot, &count));
-    check("C_OpenSession",
-          p11->C_OpenSession(slot, CKF_SERIAL_SESSION, NULL, NULL, &signer->session));
-    check("C_FindObjectsInit", p11->C_FindObjectsInit(signer->session, wanted, 2));
-    check("C_FindObjects", p11->C_FindObjects(signer->session, &signer->key, 1, &count));
-    check("C_FindObjectsFinal", p11->C_FindObjectsFinal(signer->session));
-    if (count != 1) {
-        die(label, CKR_KEY_HANDLE_INVALID);
-    }
-}
-
-static CK_RV sign(const struct signer *signer)
-{
-    uint8_t digest[DIGEST_BYTES] = {0};
-    uint8_t signature[512];
-    CK_ULONG size = sizeof(signature);
-    CK_MECHANISM mechanism = {CKM_ECDSA, NULL, 0};
-    CK_RV rv = signer->p11->C_SignInit(signer->session, &mechanism, signer->key);
-    return rv == CKR_OK
-               ? signer->p11->C_Sign(signer->session, digest, DIGEST_BYTES, signature, &size)
-               : rv;
 }
 
 static void note_success(struct signers *signers)
@@ -109,11 +49,12 @@ _Noreturn static void run(struct signers *signers, const char *module, const cha
     struct signer signer = {0};
     CK_RV rv;
     (void)alarm(PATIENCE_S);
-    signer_open(&signer, module, label);
-    check("the first signature", sign(&signer));
+    signer_open(&signer, module);
+    signer_find_key(&signer, label);
+    signer_check("the first signature", signer_sign(&signer));
     signers->signed_count++;
     signers->ready++;
-    while ((rv = sign(&signer)) == CKR_OK) {
+    while ((rv = signer_sign(&signer)) == CKR_OK) {
         note_success(signers);
     }
     signers->reason = rv;
@@ -138,7 +79,7 @@ int main(int argc, char **argv)
     }
     while (signers->ready < count) {
         if (waitpid(-1, NULL, WNOHANG) > 0) {
-            die("one ended before it was ready", 0);
+            signer_die("one ended before it was ready", 0);
         }
         (void)usleep(POLL_US);
     }
