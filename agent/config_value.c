@@ -222,14 +222,8 @@ int config_read_duration(const struct config_key *key, const char *value, void *
 int config_read_boolean(const struct config_key *key, const char *value, void *field,
                         struct error *err)
 {
-    bool *result = field;
     (void)key;
-    *result = strcmp(value, "true") == 0;
-    if (!*result && strcmp(value, "false") != 0) {
-        return error_set(err, ERROR_INVALID_ARGUMENT, "\"%.100s\" is neither true nor false",
-                         value);
-    }
-    return 0;
+    return text_parse_boolean(value, field, err);
 }
 
 int config_read_log_level(const struct config_key *key, const char *value, void *field,

@@ -3,15 +3,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <sys/stat.h>
 
 #include "attest/ek.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
+#include "lib/base/pem.h"
 
 DEFINE_CLEANUP(X509, x509, X509_free);
-DEFINE_CLEANUP(BIO, bio, BIO_free_all);
 
 enum { FILES_MAX = 10000, FILE_MAX_BYTES = 64 << 10, DER_FIRST_BYTE = 0x30 };
 
@@ -50,33 +49,21 @@ static int add_der(X509_STORE *anchors, struct bytes contents, const char *path,
     return add(anchors, certificate, path, count, err);
 }
 
-/* Nobody is asked for the password of a PEM block that is encrypted. */
-static int no_password(char *password, int size, int is_writing, void *user)
-{
-    (void)password;
-    (void)size;
-    (void)is_writing;
-    (void)user;
-    return -1;
-}
-
 static int add_pem(X509_STORE *anchors, struct bytes contents, const char *path, size_t *count,
                    struct error *err)
 {
     size_t found = 0;
-    _cleanup_(bio_cleanup) BIO *bio = BIO_new_mem_buf(contents.data, (int)contents.size);
-    if (!bio) {
-        return error_set_openssl(err, ERROR_INTERNAL, "reading %s", path);
-    }
+    struct reader reader = reader_of(contents);
     for (;;) {
-        _cleanup_(x509_cleanup) X509 *certificate = PEM_read_bio_X509(bio, NULL, no_password, NULL);
-        if (!certificate) {
+        _cleanup_(x509_cleanup) X509 *certificate = NULL;
+        int got = pem_certificate_next(&reader, &certificate);
+        if (got < 0) {
+            return refuse(path, err, "a certificate in it is damaged");
+        }
+        if (got == 0) {
             break;
         }
         TRY(add(anchors, certificate, path, &found, err));
-    }
-    if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
-        return refuse(path, err, "a certificate in it is damaged");
     }
     if (found == 0) {
         return refuse(path, err, "it holds no certificate; remove it, or put one in (PEM or DER)");

@@ -43,6 +43,8 @@ void evidence_format(const struct evidence *evidence, struct buffer *ret_json);
  * unjudged; duplicate keys too. */
 int evidence_parse(struct bytes json, struct evidence *ret_evidence, struct error *err);
 
+enum { CHALLENGE_MAX_BYTES = 16 << 10 };
+
 /* What a verifier asks a TPM to prove that the AK is in it: made by challenge_make from the EK and
  * AK of an evidence, answered in evidence.activated. JSON, version 1. */
 struct challenge {

@@ -1,7 +1,9 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "attest/credential.h"
 #include "attest/judge_internal.h"
+#include "lib/base/memory.h"
 
 int judge_ek_fingerprint(const TPMT_PUBLIC *ek, char ret_text[80], struct error *err)
 {
@@ -12,15 +14,8 @@ int judge_ek_fingerprint(const TPMT_PUBLIC *ek, char ret_text[80], struct error 
     TRY(public_spki(ek, &spki, err));
     parts[0] = buffer_bytes(&spki);
     TRY(hash_compute(hash, parts, 1, digest, err));
-    size_t size = 0;
-    memcpy(ret_text, "sha256:", sizeof("sha256:"));
-    char *hex = ret_text + strlen("sha256:");
-    static const char digits[] = "0123456789abcdef";
-    for (; size < hash->size; size++) {
-        hex[2 * size] = digits[digest[size] >> 4];
-        hex[2 * size + 1] = digits[digest[size] & 15];
-    }
-    hex[2 * size] = '\0';
+    _cleanup_(free_cleanup) char *hex = text_hex((struct bytes){digest, hash->size});
+    (void)snprintf(ret_text, 80, "sha256:%s", hex);
     return 0;
 }
 

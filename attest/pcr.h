@@ -7,6 +7,9 @@
 
 enum { PCR_COUNT = 24, PCR_BANKS_MAX = 4 };
 
+/* What a firmware measures of itself and of what it starts; where nothing is named. */
+#define PCR_DEFAULT_SELECTION "sha256:0,1,2,3,4,5,6,7"
+
 /* "sha256:0,2,7+sha1:4": banks in this order, registers ascending, none twice. */
 struct pcr_selection {
     struct {

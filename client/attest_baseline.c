@@ -211,18 +211,6 @@ static int remove_baseline(const struct arguments *arguments, struct error *err)
     return 0;
 }
 
-/* Whole seconds, some of them. */
-static int set_ttl(void *field, const char *text, struct error *err)
-{
-    TRY(option_set_duration(field, text, err));
-    uint64_t ms = *(uint64_t *)field;
-    if (ms == 0 || ms % 1000 != 0 || ms / 1000 > UINT32_MAX) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "\"%s\" is not a time of one or more whole seconds", text);
-    }
-    return 0;
-}
-
 #define NAME_OPTION                                                                                \
     {                                                                                              \
         "name", "NAME", "of the baseline: letters, digits, '.', '_' and '-'", option_set_text,     \
@@ -255,7 +243,7 @@ static const struct command_option announce_options[] = {
      offsetof(struct arguments, event_log), false},
     {"pcrs", "SELECTION", "of --event-log; without it, those that the agent quotes",
      option_set_text, offsetof(struct arguments, pcrs), false},
-    {"ttl", "TIME", "void when no boot has shown it by then (1d)", set_ttl,
+    {"ttl", "TIME", "void when no boot has shown it by then (1d)", option_set_seconds,
      offsetof(struct arguments, ttl_ms), false},
 };
 

@@ -13,7 +13,7 @@
 #include "proto/admin.pb-c.h"
 #include "proto/hardware.pb-c.h"
 
-enum { CHALLENGE_MAX_BYTES = 64 << 10, FILE_MODE = 0644, HOLD_TIMEOUT_MS = 10000 };
+enum { FILE_MODE = 0644, HOLD_TIMEOUT_MS = 10000 };
 
 /* To the file, or to standard output as it is. */
 static int deliver(const struct arguments *arguments, struct bytes evidence, struct error *err)

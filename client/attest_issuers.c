@@ -2,14 +2,13 @@
 
 #include <jansson.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <string.h>
 
 #include "lib/base/memory.h"
+#include "lib/base/pem.h"
 
 enum { BUNDLE_MAX_BYTES = 4 << 20 };
 
-DEFINE_CLEANUP(BIO, issuers_bio, BIO_free_all);
 DEFINE_CLEANUP(json_t, issuers_json, json_decref);
 
 void attest_issuers_clear(struct attest_issuers *issuers)
@@ -51,14 +50,13 @@ int attest_issuers_add_der(struct attest_issuers *issuers, struct bytes der, str
 
 static int add_pem(struct attest_issuers *issuers, struct bytes text, struct error *err)
 {
-    _cleanup_(issuers_bio_cleanup) BIO *bio = BIO_new_mem_buf(text.data, (int)text.size);
-    for (X509 *certificate = NULL;
-         bio && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL;) {
+    struct reader reader = reader_of(text);
+    X509 *certificate = NULL;
+    int got = 0;
+    while ((got = pem_certificate_next(&reader, &certificate)) > 0) {
         TRY(add(issuers, certificate, err));
     }
-    unsigned long reason = ERR_peek_last_error();
-    if (!bio || ERR_GET_LIB(reason) != ERR_LIB_PEM ||
-        ERR_GET_REASON(reason) != PEM_R_NO_START_LINE) {
+    if (got < 0) {
         return error_set_openssl(err, ERROR_INVALID_ARGUMENT, "reading PEM certificates");
     }
     ERR_clear_error();

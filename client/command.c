@@ -48,6 +48,17 @@ int option_set_duration(void *field, const char *text, struct error *err)
     return text_parse_duration_ms(text, field, err);
 }
 
+int option_set_seconds(void *field, const char *text, struct error *err)
+{
+    TRY(option_set_duration(field, text, err));
+    uint64_t ms = *(uint64_t *)field;
+    if (ms == 0 || ms % 1000 != 0 || ms / 1000 > UINT32_MAX) {
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "\"%s\" is not a time of one or more whole seconds", text);
+    }
+    return 0;
+}
+
 int option_set_pid(void *field, const char *text, struct error *err)
 {
     enum { PID_MAX = 1 << 22 }; /* the kernel's bound */

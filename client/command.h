@@ -85,6 +85,8 @@ int option_set_list(void *field, const char *text, struct error *err);
 /* As option_set_list, and commas separate items. */
 int option_set_comma_list(void *field, const char *text, struct error *err);
 int option_set_duration(void *field, const char *text, struct error *err);
+/* As option_set_duration, and whole seconds: 1 to UINT32_MAX. */
+int option_set_seconds(void *field, const char *text, struct error *err);
 /* uint64_t: a pid. */
 int option_set_pid(void *field, const char *text, struct error *err);
 /* bool. */

@@ -9,11 +9,6 @@
 #include "lib/base/memory.h"
 #include "pkcs11/tpm/tpm.h"
 
-enum { CHALLENGE_MAX_BYTES = 64 << 10 };
-
-/* What firmware and boot loader measure; a CA may look at it. */
-static const char quoted_registers[] = "sha256:0,1,2,3,4,5,6,7";
-
 DEFINE_CLEANUP(struct keystore, keystore, keystore_free);
 
 static int answer_challenge(const struct arguments *arguments, struct attest_host *host,
@@ -44,7 +39,8 @@ static int collect(const struct arguments *arguments, struct keystore *keystore,
     if (arguments->challenge) {
         TRY(answer_challenge(arguments, host, evidence, err));
     }
-    TRY(pcr_selection_parse(quoted_registers, &selection, err));
+    /* A CA may look at them. */
+    TRY(pcr_selection_parse(PCR_DEFAULT_SELECTION, &selection, err));
     TRY(attest_host_quote(host, buffer_bytes(&arguments->nonce), &selection, evidence, err));
     return devid_certify(host, arguments->folder, buffer_bytes(&arguments->nonce), evidence, err);
 }

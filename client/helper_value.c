@@ -86,14 +86,8 @@ int helper_read_command(const struct helper_key *key, const char *value, void *f
 int helper_read_boolean(const struct helper_key *key, const char *value, void *field,
                         struct error *err)
 {
-    bool *result = field;
     (void)key;
-    *result = strcmp(value, "true") == 0;
-    if (!*result && strcmp(value, "false") != 0) {
-        return error_set(err, ERROR_INVALID_ARGUMENT, "\"%.100s\" is neither true nor false",
-                         value);
-    }
-    return 0;
+    return text_parse_boolean(value, field, err);
 }
 
 int helper_read_mode(const struct helper_key *key, const char *value, void *field,

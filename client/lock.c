@@ -177,18 +177,6 @@ static int unlock(const struct arguments *arguments, struct error *err)
     return 0;
 }
 
-/* Whole seconds, some of them. */
-static int set_lock_time(void *field, const char *text, struct error *err)
-{
-    TRY(option_set_duration(field, text, err));
-    uint64_t ms = *(uint64_t *)field;
-    if (ms == 0 || ms % 1000 != 0 || ms / 1000 > UINT32_MAX) {
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "\"%s\" is not a time of one or more whole seconds", text);
-    }
-    return 0;
-}
-
 #define TARGET_OPTIONS                                                                             \
     {"spiffe-id",                                                                                  \
      "PATTERN",                                                                                    \
@@ -213,8 +201,8 @@ static const struct command_option lock_options[] = {
     TARGET_OPTIONS,
     {"reason", "TEXT", "why; kept with the lock and in the audit log", option_set_text,
      offsetof(struct arguments, reason), true},
-    {"for", "TIME", "until it ends by itself, such as 30m; else until signet unlock", set_lock_time,
-     offsetof(struct arguments, lock_ms), false},
+    {"for", "TIME", "until it ends by itself, such as 30m; else until signet unlock",
+     option_set_seconds, offsetof(struct arguments, lock_ms), false},
 };
 
 const struct command command_lock = {

@@ -9,11 +9,7 @@ enum {
     WAITING_MAX = 64,
     WAITING_KEPT = 8, /* of those, for the administrator */
     WAITING_PER_ASKER_MAX = 4,
-    CHALLENGE_MAX_BYTES = 16 << 10,
 };
-
-/* What a firmware measures of itself and of what it starts; where the settings name nothing. */
-static const char default_selection[] = "sha256:0,1,2,3,4,5,6,7";
 
 struct evidence_job {
     struct node_job job;
@@ -174,7 +170,7 @@ static void fill(struct evidence_job *job, const struct node *node,
     job->is_without_ima = request->is_without_ima;
     job->selection = node->settings.selection;
     if (job->selection.count == 0) {
-        (void)pcr_selection_parse(default_selection, &job->selection, NULL);
+        (void)pcr_selection_parse(PCR_DEFAULT_SELECTION, &job->selection, NULL);
     }
 }
 
@@ -209,10 +205,6 @@ static int check(const struct node *node, const struct node_evidence_request *re
         return error_set(err, ERROR_INVALID_ARGUMENT,
                          "the nonce has %zu bytes; a verifier chooses %d to %d at random",
                          request->nonce.size, EVIDENCE_NONCE_MIN_BYTES, EVIDENCE_NONCE_MAX_BYTES);
-    }
-    if (request->challenge.size > CHALLENGE_MAX_BYTES) {
-        return error_set(err, ERROR_INVALID_ARGUMENT, "the challenge is longer than %d bytes",
-                         CHALLENGE_MAX_BYTES);
     }
     return check_room(node, request->asker, err);
 }

@@ -7,6 +7,7 @@
 #include "attest/host/devid_files.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
+#include "lib/base/pem.h"
 
 enum { CHAIN_MAX = 8, CHAIN_MAX_BYTES = 64 << 10 };
 
@@ -32,11 +33,10 @@ static int read_chain(struct bytes pem, struct chain *ret_chain, struct error *e
                          "there is a private key among the certificates; leave it out, and keep it "
                          "where it belongs");
     }
-    _cleanup_(bio_cleanup) BIO *bio = pem.size > 0 && pem.size <= CHAIN_MAX_BYTES
-                                          ? BIO_new_mem_buf(pem.data, (int)pem.size)
-                                          : NULL;
+    struct reader reader = reader_of(pem);
     X509 *item = NULL;
-    while (bio && (item = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+    int got = pem.size <= CHAIN_MAX_BYTES ? 1 : -1;
+    while (got > 0 && (got = pem_certificate_next(&reader, &item)) > 0) {
         if (ret_chain->count == CHAIN_MAX) {
             X509_free(item);
             return error_set(err, ERROR_INVALID_ARGUMENT, "there are more than %d certificates",
@@ -44,9 +44,7 @@ static int read_chain(struct bytes pem, struct chain *ret_chain, struct error *e
         }
         ret_chain->items[ret_chain->count++] = item;
     }
-    /* The end of the file is what reading must have stopped at. */
-    bool is_at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-    if (ret_chain->count == 0 || !is_at_end) {
+    if (got < 0 || ret_chain->count == 0) {
         return error_set_openssl(err, ERROR_INVALID_ARGUMENT,
                                  "certificate %zu cannot be read (PEM, at most %d bytes in all)",
                                  ret_chain->count + 1, CHAIN_MAX_BYTES);

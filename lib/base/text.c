@@ -210,6 +210,16 @@ int text_parse_u64(const char *text, uint64_t minimum, uint64_t maximum, uint64_
     return 0;
 }
 
+int text_parse_boolean(const char *text, bool *ret, struct error *err)
+{
+    bool is_true = strcmp(text, "true") == 0;
+    if (!is_true && strcmp(text, "false") != 0) {
+        return error_set(err, ERROR_INVALID_ARGUMENT, "\"%.100s\" is neither true nor false", text);
+    }
+    *ret = is_true;
+    return 0;
+}
+
 char *text_format(const char *format, ...)
 {
     char *text = NULL;

@@ -37,6 +37,9 @@ char *text_format_duration_ms(uint64_t ms);
 int text_parse_u64(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *ret,
                    struct error *err);
 
+/* "true" or "false". */
+int text_parse_boolean(const char *text, bool *ret, struct error *err);
+
 /* printf into memory of its own; the caller frees it. Never NULL. */
 char *text_format(const char *format, ...) _printf_(1, 2);
 

@@ -12,13 +12,7 @@
 #include "attest/ek_chain.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
-
-#define assert_done(expression, error)                                                             \
-    do {                                                                                           \
-        if ((expression) < 0) {                                                                    \
-            fail_msg("%s: %s", error_code_name((error).code), (error).text);                       \
-        }                                                                                          \
-    } while (0)
+#include "tests/unit/assert_done.h"
 
 /* Root, issuer below it, one stranger with the same names; EKs of both kinds. */
 static struct world {

@@ -11,13 +11,7 @@
 #include "lib/base/memory.h"
 #include "lib/base/secret.h"
 #include "pkcs11/tpm/tpm_transport.h"
-
-#define assert_done(expression, error)                                                             \
-    do {                                                                                           \
-        if ((expression) < 0) {                                                                    \
-            fail_msg("%s: %s", error_code_name((error).code), (error).text);                       \
-        }                                                                                          \
-    } while (0)
+#include "tests/unit/assert_done.h"
 
 /* Handles where swtpm_setup leaves EKs, and NV indices of certificates. */
 enum {

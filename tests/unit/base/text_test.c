@@ -73,6 +73,23 @@ static void numbers_are_bounded(void **state)
     assert_int_equal(value, 10);
 }
 
+static void booleans_are_words(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"", "yes", "True", "true ", "falsehood", "1"};
+    struct error error;
+    bool is_set = false;
+    assert_int_equal(text_parse_boolean("true", &is_set, &error), 0);
+    assert_true(is_set);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_int_equal(text_parse_boolean(bad[i], &is_set, &error), -1);
+        assert_int_equal(error.code, ERROR_INVALID_ARGUMENT);
+        assert_true(is_set);
+    }
+    assert_int_equal(text_parse_boolean("false", &is_set, &error), 0);
+    assert_false(is_set);
+}
+
 static void only_printable_utf8_is_printed(void **state)
 {
     (void)state;
@@ -149,6 +166,7 @@ int main(void)
         cmocka_unit_test(durations_are_read),  cmocka_unit_test(durations_come_back_shortest),
         cmocka_unit_test(numbers_are_bounded), cmocka_unit_test(only_printable_utf8_is_printed),
         cmocka_unit_test(base64url_is_strict), cmocka_unit_test(lists_are_sets),
+        cmocka_unit_test(booleans_are_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -343,7 +343,7 @@ static void evidence_is_refused(void **state)
         {{.nonce = {nonce, 7}}, ERROR_INVALID_ARGUMENT, "8 to 32"},
         {{.nonce = {(const uint8_t *)ZEROS, 33}}, ERROR_INVALID_ARGUMENT, "8 to 32"},
         {{.challenge = {nonce, 3}}, ERROR_INVALID_ARGUMENT, ""},
-        {{.challenge = {nonce, 17 << 10}}, ERROR_INVALID_ARGUMENT, "longer"},
+        {{.challenge = {nonce, 17 << 10}}, ERROR_INVALID_ARGUMENT, "more than"},
     };
     struct answer answer;
     open_node(fixture);

@@ -11,13 +11,7 @@
 
 #include "lib/base/memory.h"
 #include "pkcs11/tpm/tpm_key.h"
-
-#define assert_done(expression, error)                                                             \
-    do {                                                                                           \
-        if ((expression) < 0) {                                                                    \
-            fail_msg("%s: %s", error_code_name((error).code), (error).text);                       \
-        }                                                                                          \
-    } while (0)
+#include "tests/unit/assert_done.h"
 
 static inline void *device_open(const char *tcti, const char *pin_path)
 {
