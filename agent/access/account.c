@@ -157,6 +157,12 @@ void caller_close(struct accounts *accounts, struct caller *caller)
     free(caller);
 }
 
+void account_work_go_on(struct accounts *accounts, struct account *account)
+{
+    account->work++;
+    accounts->work++;
+}
+
 int account_work_begin(struct accounts *accounts, struct account *account, struct error *err)
 {
     if (account->work >= ACCOUNT_WORK_LIMIT) {
@@ -164,8 +170,7 @@ int account_work_begin(struct accounts *accounts, struct account *account, struc
                          "uid %u has %zu calls in progress, which is the limit; try again later",
                          account->uid, account->work);
     }
-    account->work++;
-    accounts->work++;
+    account_work_go_on(accounts, account);
     return 0;
 }
 

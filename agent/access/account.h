@@ -49,6 +49,7 @@ struct caller {
     struct peer *peer; /* the process's */
     struct process *process;
     struct account *account;
+    bool is_known; /* was served before a restart of the agent, and goes on */
 };
 
 /* Finds out who connected and counts it. ResourceExhausted: the uid has all that it may have, or
@@ -59,4 +60,7 @@ void caller_close(struct accounts *accounts, struct caller *caller);
 
 /* Around work that goes on when the call is gone; ResourceExhausted: too much of it already. */
 int account_work_begin(struct accounts *accounts, struct account *account, struct error *err);
+/* Where the limit of connections is the one that counts: those of before a restart all come back at
+ * once. */
+void account_work_go_on(struct accounts *accounts, struct account *account);
 void account_work_end(struct accounts *accounts, struct account *account);

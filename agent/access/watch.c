@@ -171,7 +171,11 @@ int access_watch_new(struct access *access, const struct caller *caller,
                      void (*changed)(void *user, const struct access_offer *offer), void *user,
                      struct access_watch **ret_watch, struct error *err)
 {
-    TRY(account_work_begin(caller->account->accounts, caller->account, err));
+    if (caller->is_known) {
+        account_work_go_on(caller->account->accounts, caller->account);
+    } else {
+        TRY(account_work_begin(caller->account->accounts, caller->account, err));
+    }
     struct access_watch *watch = NEW(struct access_watch);
     *watch = (struct access_watch){
         .access = access,

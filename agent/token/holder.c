@@ -242,6 +242,7 @@ void tokens_restore(struct tokens *tokens, int descriptor, pid_t pid, uint64_t s
         return;
     }
     buffer_append(&holder->saved, state.data, state.size);
+    holder->caller->is_known = true;
     follow(holder);
 }
 
@@ -252,10 +253,14 @@ static void save(struct holder *holder,
 {
     struct error err;
     _cleanup_(buffer_clear) struct buffer state = {0};
-    _cleanup_(file_close_cleanup) int descriptor = -1;
+    int descriptor = -1;
     if (holder->connection &&
         token_connection_save(take_ptr(holder->connection), &descriptor, &state, &err) == 0) {
         each(user, descriptor, holder->caller->peer, buffer_bytes(&state));
+    } else if (holder->descriptor >= 0) {
+        /* What it may have is not known yet: as it came. */
+        each(user, file_take(&holder->descriptor), holder->caller->peer,
+             buffer_bytes(&holder->saved));
     }
 }
 

@@ -21,8 +21,7 @@ int tokens_new(uv_loop_t *loop, const struct tokens_config *config, int listener
                struct tokens **ret_tokens, struct error *err);
 /* Ends all connections, waits for work in hand, then calls stopped; the tokens are freed. */
 void tokens_stop(struct tokens *tokens, void (*stopped)(void *user), void *user);
-/* Ends serving all connections and tells of each, before tokens_stop; the descriptor is closed
- * after the call. */
+/* Ends serving all connections and tells of each, before tokens_stop; takes the descriptor. */
 void tokens_save(struct tokens *tokens,
                  void (*each)(void *user, int descriptor, const struct peer *peer,
                               struct bytes state),

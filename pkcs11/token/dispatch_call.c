@@ -6,7 +6,8 @@
 #include "pkcs11/token/message_attribute.h"
 
 enum {
-    FIND_OBJECTS_AT_ONCE = 512,
+    /* All that a search gives: some clients take fewer than they asked for as the end. */
+    FIND_OBJECTS_AT_ONCE = TOKEN_FIND_RESULTS_MAX,
     RANDOM_MAX = 60 * 1024, /* one reply; nobody asks for more than a seed */
 };
 
