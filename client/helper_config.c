@@ -20,7 +20,7 @@ static const struct helper_key keys[] = {
     {"log_level", helper_read_log_level, ROOT(log_level), IN_ROOT, false, 0},
     {"spiffe_id", helper_read_spiffe_id, BLOCK(spiffe_id), IN_BLOCKS, false, 0},
     {"hint", helper_read_text, BLOCK(hint), IN_BLOCKS, false, 0},
-    {"directory", helper_read_path, BLOCK(directory), IN_BLOCKS, false, 0},
+    {"directory", helper_read_directory, BLOCK(directory), IN_BLOCKS, false, 0},
     {"certificate", helper_read_file_name, BLOCK(files[HELPER_CERTIFICATE]), IN_IDENTITY, false, 0},
     {"bundle", helper_read_file_name, BLOCK(files[HELPER_BUNDLE]), IN_IDENTITY, false, 0},
     {"key_uri", helper_read_file_name, BLOCK(files[HELPER_KEY_URI]), IN_IDENTITY, false, 0},

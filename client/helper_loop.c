@@ -173,7 +173,7 @@ static int check_once(struct helper_loop *loop, uint64_t deadline_ms, struct err
     }
     loop->is_over = !helper_tasks_run_commands(helper);
     for (size_t i = 0; loop->is_over && i < helper->config.output_count; i++) {
-        if (helper->tasks[i].reload.has_failed) {
+        if (helper_reload_has_failed(&helper->tasks[i].reload)) {
             return error_set(err, ERROR_ABORTED,
                              "the files of \"%.100s\" are written, but its software was not told; "
                              "see the lines before",

@@ -16,6 +16,7 @@
 #include "lib/base/memory.h"
 
 enum { PID_FILE_LIMIT_BYTES = 4096, EXIT_NO_PROGRAM = 127 };
+enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000 };
 
 static int read_pid(int descriptor, const char *path, pid_t *ret_pid, struct error *err)
 {
@@ -136,6 +137,30 @@ int helper_reload_spawn(char *const *words, bool is_own_group, pid_t *ret_pid, s
     return 0;
 }
 
+/* part: has_signal_failed or has_command_failed. Both are tried again at the same time. */
+static void note_failure(struct helper_reload *reload, bool *part)
+{
+    *part = true;
+    if (reload->retry_at_ms == 0) {
+        reload->retry_delay_ms =
+            MAX(MIN(reload->retry_delay_ms * 2, (uint64_t)RETRY_MAX_MS), (uint64_t)RETRY_MIN_MS);
+        reload->retry_at_ms = clock_monotonic_ms() + reload->retry_delay_ms;
+    }
+}
+
+static void note_success(struct helper_reload *reload, bool *part)
+{
+    *part = false;
+    if (!helper_reload_has_failed(reload)) {
+        reload->retry_at_ms = reload->retry_delay_ms = 0;
+    }
+}
+
+bool helper_reload_has_failed(const struct helper_reload *reload)
+{
+    return reload->has_signal_failed || reload->has_command_failed;
+}
+
 static void run_command(struct helper_reload *reload, const struct helper_output *output)
 {
     struct error error;
@@ -146,7 +171,7 @@ static void run_command(struct helper_reload *reload, const struct helper_output
     }
     if (helper_reload_spawn(words, true, &reload->pid, &error) < 0) {
         log_error("the reload command failed name=%s: %s", output->name, error.text);
-        reload->has_failed = true;
+        note_failure(reload, &reload->has_command_failed);
     } else {
         reload->deadline_ms = clock_monotonic_ms() + output->reload_timeout_ms;
     }
@@ -165,16 +190,20 @@ static void send_signal(struct helper_reload *reload, const struct helper_output
     }
     if (sent < 0) {
         log_warning("the signal was not sent name=%s: %s", output->name, error.text);
-        reload->has_failed = true;
-    } else if (output->pid_file || command > 0) {
+        note_failure(reload, &reload->has_signal_failed);
+        return;
+    }
+    if (output->pid_file || command > 0) {
         log_info("signalled name=%s signal=%s", output->name, sigabbrev_np(output->reload_signal));
     }
+    note_success(reload, &reload->has_signal_failed);
 }
 
 void helper_reload_start(struct helper_reload *reload, const struct helper_output *output,
                          pid_t command)
 {
-    reload->has_failed = false;
+    reload->has_signal_failed = reload->has_command_failed = false;
+    reload->retry_at_ms = reload->retry_delay_ms = 0;
     if (output->reload_signal) {
         send_signal(reload, output, command);
     }
@@ -191,13 +220,14 @@ void helper_reload_ended(struct helper_reload *reload, const struct helper_outpu
     reload->pid = 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         log_info("the reload command is done name=%s", output->name);
+        note_success(reload, &reload->has_command_failed);
     } else if (WIFEXITED(status)) {
         log_error("the reload command failed name=%s status=%d", output->name, WEXITSTATUS(status));
-        reload->has_failed = true;
+        note_failure(reload, &reload->has_command_failed);
     } else {
         log_error("the reload command failed name=%s signal=%s", output->name,
                   sigabbrev_np(WTERMSIG(status)));
-        reload->has_failed = true;
+        note_failure(reload, &reload->has_command_failed);
     }
     if (reload->is_wanted) {
         reload->is_wanted = false;
@@ -205,17 +235,31 @@ void helper_reload_ended(struct helper_reload *reload, const struct helper_outpu
     }
 }
 
-uint64_t helper_reload_expire(struct helper_reload *reload, const struct helper_output *output,
-                              uint64_t now_ms)
+static void try_again(struct helper_reload *reload, const struct helper_output *output,
+                      pid_t command)
 {
-    if (reload->pid == 0) {
-        return UINT64_MAX;
+    reload->retry_at_ms = 0;
+    if (reload->has_signal_failed) {
+        send_signal(reload, output, command);
     }
-    if (now_ms >= reload->deadline_ms) {
+    /* One that runs says itself how it ended. */
+    if (reload->has_command_failed && reload->pid == 0) {
+        run_command(reload, output);
+    }
+}
+
+uint64_t helper_reload_tick(struct helper_reload *reload, const struct helper_output *output,
+                            pid_t command, uint64_t now_ms)
+{
+    if (reload->retry_at_ms > 0 && now_ms >= reload->retry_at_ms) {
+        try_again(reload, output, command);
+    }
+    if (reload->pid > 0 && now_ms >= reload->deadline_ms) {
         log_error("the reload command takes longer than reload_timeout and is killed name=%s",
                   output->name);
         (void)kill(-reload->pid, SIGKILL);
         reload->deadline_ms = UINT64_MAX;
     }
-    return reload->deadline_ms;
+    return MIN(reload->pid > 0 ? reload->deadline_ms : UINT64_MAX,
+               reload->retry_at_ms > 0 ? reload->retry_at_ms : UINT64_MAX);
 }

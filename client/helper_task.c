@@ -347,7 +347,8 @@ uint64_t helper_tasks_tick(struct helper *helper, uint64_t now_ms)
     for (size_t i = 0; i < helper->config.output_count; i++) {
         struct helper_task *task = &helper->tasks[i];
         helper_token_tick(helper, task, now_ms);
-        next_ms = MIN(next_ms, helper_reload_expire(&task->reload, task->output, now_ms));
+        next_ms =
+            MIN(next_ms, helper_reload_tick(&task->reload, task->output, helper->command, now_ms));
         next_ms = MIN(next_ms, task->is_token_asked ? UINT64_MAX : task->token_refresh_ms);
         next_ms = MIN(next_ms, task->retry.at_ms > 0 ? task->retry.at_ms : UINT64_MAX);
         next_ms = MIN(next_ms, task->look_again_ms > 0 ? task->look_again_ms : UINT64_MAX);
@@ -365,8 +366,27 @@ bool helper_tasks_are_ready(const struct helper *helper)
     return true;
 }
 
+static bool has_failed(const struct helper_task *task)
+{
+    return task->retry.at_ms > 0 || ((task->missing & HELPER_PART_TOKEN) && task->has_token_failed);
+}
+
+/* Of those that are not done, one that has failed before one that waits; NULL: all are done. */
+static const struct helper_task *choose_undone(const struct helper *helper)
+{
+    const struct helper_task *undone = NULL;
+    for (size_t i = 0; i < helper->config.output_count; i++) {
+        const struct helper_task *task = &helper->tasks[i];
+        if (task->missing && (!undone || (has_failed(task) && !has_failed(undone)))) {
+            undone = task;
+        }
+    }
+    return undone;
+}
+
 int helper_tasks_explain(const struct helper *helper, struct error *err)
 {
+    const struct helper_task *task = choose_undone(helper);
     (void)error_set(err, ERROR_DEADLINE_EXCEEDED, "the agent has not answered in time");
     for (size_t i = 0; i < HELPER_STREAMS; i++) {
         if (helper->told[i].failure.code != ERROR_OK && !helper->told[i].response) {
@@ -374,28 +394,24 @@ int helper_tasks_explain(const struct helper *helper, struct error *err)
             break;
         }
     }
-    for (size_t i = 0; i < helper->config.output_count; i++) {
-        const struct helper_task *task = &helper->tasks[i];
-        if (!task->missing) {
-            continue;
-        }
-        if (task->retry.failure.code != ERROR_OK) {
-            *err = task->retry.failure;
-        } else if (task->token_retry.failure.code != ERROR_OK) {
-            *err = task->token_retry.failure;
-        } else if (!task->output->is_jwt && is_known(helper)) {
-            explain_none(helper, task->output, err);
-        }
-        return error_prepend(err, "%s \"%.100s\"", task->output->is_jwt ? "jwt" : "identity",
-                             task->output->name);
+    if (!task) {
+        return -1;
     }
-    return -1;
+    if (task->retry.failure.code != ERROR_OK) {
+        *err = task->retry.failure;
+    } else if (task->token_retry.failure.code != ERROR_OK) {
+        *err = task->token_retry.failure;
+    } else if (!task->output->is_jwt && is_known(helper)) {
+        explain_none(helper, task->output, err);
+    }
+    return error_prepend(err, "%s \"%.100s\"", task->output->is_jwt ? "jwt" : "identity",
+                         task->output->name);
 }
 
 bool helper_tasks_have_failed(const struct helper *helper)
 {
     for (size_t i = 0; i < helper->config.output_count; i++) {
-        if (helper->tasks[i].retry.at_ms > 0) {
+        if (has_failed(&helper->tasks[i])) {
             return true;
         }
     }

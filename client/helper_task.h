@@ -26,6 +26,7 @@ struct helper_task {
     uint64_t look_again_ms; /* whether the identity is really gone; 0: no doubt */
     struct helper_retry token_retry;
     bool is_token_asked;
+    bool has_token_failed;     /* the last time, and not for want of an agent or of an entry */
     uint64_t token_refresh_ms; /* when to ask for a token; UINT64_MAX: never */
 };
 
@@ -63,7 +64,8 @@ uint64_t helper_tasks_tick(struct helper *helper, uint64_t now_ms);
 bool helper_tasks_are_ready(const struct helper *helper);
 /* Why they are not, for a person. Returns -1. */
 int helper_tasks_explain(const struct helper *helper, struct error *err);
-/* Whether a task cannot be done for another reason than waiting for the agent. */
+/* Whether a task cannot be done for another reason than waiting for the agent; a JWT-SVID that the
+ * agent denies is one. */
 bool helper_tasks_have_failed(const struct helper *helper);
 bool helper_tasks_run_commands(const struct helper *helper);
 /* Removes the keys and tokens of the output unless a block of keep (NULL: nothing) names them too.

@@ -103,6 +103,19 @@ static void note_failure(struct helper_task *task, bool is_denied, const struct 
     }
 }
 
+/* The token is in its file. */
+static void note_success(struct helper *helper, struct helper_task *task)
+{
+    bool was_withdrawn = task->is_withdrawn;
+    helper_retry_clear(&task->token_retry);
+    task->is_withdrawn = false;
+    task->missing &= ~(unsigned)HELPER_PART_TOKEN;
+    if (was_withdrawn) {
+        /* The bundles were not written meanwhile, and their stream may have nothing new to tell. */
+        helper_tasks_update(helper);
+    }
+}
+
 static void answered(void *state, ProtobufCMessage *response, bool is_denied,
                      const struct error *failure)
 {
@@ -112,15 +125,15 @@ static void answered(void *state, ProtobufCMessage *response, bool is_denied,
     if (asked->config_generation == helper->config_generation) {
         struct helper_task *task = &helper->tasks[asked->task];
         task->is_token_asked = false;
+        task->has_token_failed = false;
         if (!response) {
             note_failure(task, is_denied, failure);
         } else if (write_token(helper, task, (const Workload__JWTSVIDResponse *)response,
                                &is_denied, &error) < 0) {
+            task->has_token_failed = error.code != ERROR_PERMISSION_DENIED;
             note_failure(task, is_denied, &error);
         } else {
-            task->token_retry = (struct helper_retry){0};
-            task->is_withdrawn = false;
-            task->missing &= ~(unsigned)HELPER_PART_TOKEN;
+            note_success(helper, task);
         }
     }
     response_free(response);

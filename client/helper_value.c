@@ -33,6 +33,33 @@ int helper_read_path(const struct helper_key *key, const char *value, void *fiel
     return helper_read_text(key, value, field, err);
 }
 
+/* In place. ".." stays: what it means depends on links. */
+static void normalise_path(char *path)
+{
+    char *end = path;
+    for (const char *from = path; *from;) {
+        size_t size = strcspn(from, "/");
+        if (size > 0 && !(size == 1 && from[0] == '.')) {
+            *end++ = '/';
+            memmove(end, from, size);
+            end += size;
+        }
+        from += size + (from[size] == '/');
+    }
+    if (end == path) {
+        *end++ = '/';
+    }
+    *end = '\0';
+}
+
+int helper_read_directory(const struct helper_key *key, const char *value, void *field,
+                          struct error *err)
+{
+    TRY(helper_read_path(key, value, field, err));
+    normalise_path(*(char **)field);
+    return 0;
+}
+
 int helper_read_file_name(const struct helper_key *key, const char *value, void *field,
                           struct error *err)
 {

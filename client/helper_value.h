@@ -19,6 +19,9 @@ int helper_read_text(const struct helper_key *key, const char *value, void *fiel
                      struct error *err);
 int helper_read_path(const struct helper_key *key, const char *value, void *field,
                      struct error *err);
+/* The same, of a folder, spelled in one way: without slashes at its end, doubled ones and "/./". */
+int helper_read_directory(const struct helper_key *key, const char *value, void *field,
+                          struct error *err);
 int helper_read_file_name(const struct helper_key *key, const char *value, void *field,
                           struct error *err);
 int helper_read_spiffe_id(const struct helper_key *key, const char *value, void *field,

@@ -190,9 +190,39 @@ static void options_make_a_block_of_each_kind(void **state)
     assert_int_equal(config.outputs[1].reload_command.count, 2);
 }
 
+static void a_directory_has_one_spelling(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *kept;
+    } cases[] = {
+        {"/", "/"},
+        {"//", "/"},
+        {"/./", "/"},
+        {"/x", "/x"},
+        {"/x/", "/x"},
+        {"//x//", "/x"},
+        {"/./x/.", "/x"},
+        {"/x/./y//z/", "/x/y/z"},
+        {"/x/../y", "/x/../y"},
+        {"/x/.y/", "/x/.y"},
+        {"/x./y", "/x./y"},
+        {"/.../", "/..."},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_(helper_config_clear) struct helper_config config = {0};
+        _cleanup_(free_cleanup) char *text =
+            text_format("identity \"a\" { directory = \"%s\" certificate = c }", cases[i].given);
+        struct error error = {0};
+        assert_int_equal(parse(text, &config, &error), 0);
+        assert_string_equal(config.outputs[0].directory, cases[i].kept);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_directory_has_one_spelling),
         cmocka_unit_test(every_key_is_read),
         cmocka_unit_test(what_is_wrong_is_told_with_its_line),
         cmocka_unit_test(a_zero_byte_is_refused),

@@ -100,6 +100,31 @@ static void a_program_that_is_not_there_is_told(void **state)
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+static void what_fails_is_tried_again_each_time_later(void **state)
+{
+    (void)state;
+    static const uint64_t delays_ms[] = {1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000};
+    const struct helper_output output = {
+        .name = (char *)"a", .reload_signal = SIGCONT, .pid_file = path};
+    struct helper_reload reload = {0};
+    write_pid_file("nobody");
+    helper_reload_start(&reload, &output, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(delays_ms); i++) {
+        assert_true(helper_reload_has_failed(&reload));
+        assert_int_equal(reload.retry_delay_ms, delays_ms[i]);
+        uint64_t due_ms = reload.retry_at_ms;
+        assert_int_equal(helper_reload_tick(&reload, &output, 0, due_ms - 1), due_ms);
+        assert_true(helper_reload_tick(&reload, &output, 0, due_ms) < UINT64_MAX);
+    }
+    /* The next change does not wait. */
+    helper_reload_start(&reload, &output, 0);
+    assert_int_equal(reload.retry_delay_ms, delays_ms[0]);
+    _cleanup_(free_cleanup) char *own = text_format("%d\n", getpid());
+    write_pid_file(own);
+    assert_int_equal(helper_reload_tick(&reload, &output, 0, reload.retry_at_ms), UINT64_MAX);
+    assert_false(helper_reload_has_failed(&reload));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +132,7 @@ int main(void)
         cmocka_unit_test(a_pid_file_that_names_no_process_is_refused),
         cmocka_unit_test(who_may_write_it_does_not_choose_another_user_s_process),
         cmocka_unit_test(a_program_that_is_not_there_is_told),
+        cmocka_unit_test(what_fails_is_tried_again_each_time_later),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
