@@ -11,6 +11,7 @@
 #include "audit/head.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
+#include "lib/base/pem.h"
 
 DEFINE_CLEANUP(BIO, bio, BIO_free_all);
 
@@ -35,7 +36,8 @@ static int decode_pem(struct bytes pem, struct buffer *ret_key)
     _cleanup_(bio_cleanup) BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.size);
     uint8_t *key = NULL;
     long size = 0;
-    if (!bio || PEM_bytes_read_bio(&key, &size, NULL, PEM_STRING_PUBLIC, bio, NULL, NULL) != 1) {
+    if (!bio ||
+        PEM_bytes_read_bio(&key, &size, NULL, PEM_STRING_PUBLIC, bio, pem_no_password, NULL) != 1) {
         return -1;
     }
     buffer_append(ret_key, key, (size_t)size);

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <tss2/tss2_mu.h>
 
+#include "lib/base/pem.h"
+
 enum { COORDINATE_BYTES = 32, POINT_BYTES = 1 + 2 * COORDINATE_BYTES, PEM_MAX_BYTES = 4096 };
 
 DEFINE_CLEANUP(BIO, bio, BIO_free_all);
@@ -197,7 +199,7 @@ int seal_authority_read(struct bytes pem, EVP_PKEY **ret_key, struct error *err)
     _cleanup_(bio_cleanup) BIO *bio =
         pem.size <= PEM_MAX_BYTES ? BIO_new_mem_buf(pem.data, (int)pem.size) : NULL;
     _cleanup_(evp_pkey_cleanup) EVP_PKEY *key =
-        bio ? PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL) : NULL;
+        bio ? PEM_read_bio_PUBKEY(bio, NULL, pem_no_password, NULL) : NULL;
     if (!key || !EVP_PKEY_is_a(key, "EC") || !read_point(key, point)) {
         return error_set_openssl(err, ERROR_INVALID_ARGUMENT,
                                  "reading the authority's public key: it is not PEM "

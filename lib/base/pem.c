@@ -8,8 +8,7 @@
 
 DEFINE_CLEANUP(BIO, pem_bio, BIO_free_all);
 
-/* Without it OpenSSL asks at the terminal. */
-static int no_password(char *password, int size, int is_writing, void *user)
+int pem_no_password(char *password, int size, int is_writing, void *user)
 {
     (void)password;
     (void)size;
@@ -35,7 +34,7 @@ int pem_certificate_next(struct reader *reader, X509 **ret_certificate)
     const struct bytes rest = reader->rest;
     _cleanup_(pem_bio_cleanup) BIO *bio =
         rest.size <= INT_MAX ? BIO_new_mem_buf(rest.data, (int)rest.size) : NULL;
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_password, NULL) : NULL;
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, pem_no_password, NULL) : NULL;
     if (!certificate) {
         return why_none();
     }
