@@ -230,6 +230,8 @@ void connection_close(struct rpc_connection *connection)
     }
     nghttp2_session_del(connection->session);
     outbound_clear(&connection->outbound);
+    /* Closing alone does not do it while a process that is being started has the socket too. */
+    (void)epoll_ctl(connection->server->epoll, EPOLL_CTL_DEL, connection->descriptor, NULL);
     (void)close(connection->descriptor);
     if (connection->has_peer && server->config.peer_closed) {
         server->config.peer_closed(server->config.user, connection->peer);

@@ -1,7 +1,11 @@
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -366,10 +370,37 @@ static void test_connection_limit(void **state)
     assert_false(raw_is_closed(first));
 }
 
+/* As while the agent starts a process: closing a socket does not take it out of an epoll instance.
+ */
+static void test_socket_that_a_child_has_too(void **state)
+{
+    (void)state;
+    _cleanup_(toy_free_cleanup) struct toy *toy = toy_new(NULL);
+    _cleanup_(raw_close_cleanup) struct raw *raw = raw_open(toy);
+    _cleanup_(raw_close_cleanup) struct raw *other = raw_open(toy);
+    _cleanup_(buffer_clear) struct buffer bytes = {0};
+    raw_preface(&bytes);
+    raw_request(&bytes, 1, "/toy.Toy/Check", "", NULL);
+    assert_true(raw_write(raw, &bytes));
+    assert_true(raw_wait_status(raw));
+    const pid_t child = fork();
+    if (child == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    assert_int_equal(shutdown(raw->descriptor, SHUT_RDWR), 0);
+    assert_true(raw_write(other, &bytes));
+    assert_true(raw_wait_status(other));
+    assert_string_equal(other->status, "0");
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_any_authority),
+        cmocka_unit_test(test_socket_that_a_child_has_too),
         cmocka_unit_test(test_host_header),
         cmocka_unit_test(test_requests_judged_by_headers),
         cmocka_unit_test(test_malformed_headers),
