@@ -70,12 +70,13 @@ static int sign(struct key *key, char mark, enum keystore_priority priority, uin
     return 0;
 }
 
-/* A job that signs once for each character of marks, and counts itself as done. */
+/* A job that signs once for each character of marks, and counts itself as done, with the fake's
+ * lock. It may be gone from then on. */
 struct sign_job {
     struct keystore_job job;
     struct fixture *fixture;
     const char *marks;
-    atomic_int *done;
+    int *done;
 };
 
 static void run_sign_job(struct keystore_job *job)
@@ -86,8 +87,11 @@ static void run_sign_job(struct keystore_job *job)
             abort();
         }
     }
-    (void)atomic_fetch_add(sign_job->done, 1);
-    FAKE_SET(&sign_job->fixture->fake, changes++);
+    struct fake *fake = &sign_job->fixture->fake;
+    (void)pthread_mutex_lock(&fake->lock);
+    ++*sign_job->done;
+    (void)pthread_cond_broadcast(&fake->change);
+    (void)pthread_mutex_unlock(&fake->lock);
 }
 
 enum { JOBS_MAX = 2 + 2 * QUEUE_BACKGROUND_PATIENCE };
@@ -104,7 +108,7 @@ static void run_plan(struct fixture *fixture, const struct plan *plan, size_t co
                      char *ret_order)
 {
     struct sign_job jobs[JOBS_MAX];
-    atomic_int done = 0;
+    int done = 0;
     FAKE_SET(&fixture->fake, is_stopped = true);
     for (size_t i = 0; i < count; i++) {
         jobs[i] = (struct sign_job){
@@ -121,7 +125,7 @@ static void run_plan(struct fixture *fixture, const struct plan *plan, size_t co
     keystore_status(fixture->keystore, &status);
     assert_int_equal(status.waiting, count - 1);
     FAKE_SET(&fixture->fake, is_stopped = false);
-    FAKE_UNTIL(&fixture->fake, atomic_load(&done) == (int)count);
+    FAKE_UNTIL(&fixture->fake, done == (int)count);
     memcpy(ret_order, fixture->fake.history, fixture->fake.history_size);
     ret_order[fixture->fake.history_size] = '\0';
 }
@@ -306,7 +310,7 @@ static void test_limits(void **state)
     (void)state;
     struct fixture fixture;
     struct sign_job jobs[6];
-    atomic_int done = 0;
+    int done = 0;
     struct error err = {0};
     set_up_with(&fixture, 1);
     FAKE_SET(&fixture.fake, is_stopped = true);
@@ -324,7 +328,7 @@ static void test_limits(void **state)
     assert_int_equal(sign(fixture.key, 'x', USE, 7, &err), -1);
     assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
     FAKE_SET(&fixture.fake, is_stopped = false);
-    FAKE_UNTIL(&fixture.fake, atomic_load(&done) == 5);
+    FAKE_UNTIL(&fixture.fake, done == 5);
     assert_int_equal(sign(fixture.key, 'x', USE, 7, NULL), 0);
     tear_down(&fixture);
 }
@@ -515,7 +519,7 @@ static void test_background_leaves_a_worker(void **state)
     (void)state;
     struct fixture fixture;
     struct sign_job jobs[3];
-    atomic_int done = 0;
+    int done = 0;
     struct keystore_status status;
     set_up_with(&fixture, 2);
     FAKE_SET(&fixture.fake, is_stopped = true);
@@ -535,7 +539,7 @@ static void test_background_leaves_a_worker(void **state)
     keystore_status(fixture.keystore, &status);
     assert_int_equal(status.waiting, 1);
     FAKE_SET(&fixture.fake, is_stopped = false);
-    FAKE_UNTIL(&fixture.fake, atomic_load(&done) == 3);
+    FAKE_UNTIL(&fixture.fake, done == 3);
     assert_int_equal(fixture.fake.most_inside, 2);
     tear_down(&fixture);
 }
@@ -546,7 +550,7 @@ static void test_who_signs(void **state)
 {
     (void)state;
     struct fixture fixture;
-    atomic_int done = 0;
+    int done = 0;
     sigset_t blocked;
     set_up_with(&fixture, 1);
     /* The worker may be busy yet with having made the key. */
@@ -565,7 +569,7 @@ static void test_who_signs(void **state)
     assert_int_equal(keystore_submit(fixture.keystore, &job.job, NULL), 0);
     FAKE_UNTIL(&fixture.fake, fixture.fake.inside == 1);
     FAKE_SET(&fixture.fake, is_stopped = false);
-    FAKE_UNTIL(&fixture.fake, atomic_load(&done) == 1);
+    FAKE_UNTIL(&fixture.fake, done == 1);
     assert_int_equal(fixture.fake.foreign_signatures, before);
     assert_int_equal(fixture.fake.most_inside, 1);
     tear_down(&fixture);
@@ -589,7 +593,7 @@ static void test_never_more_at_once_than_workers(void **state)
     for (unsigned workers = 1; workers <= 3; workers++) {
         struct fixture fixture;
         pthread_t threads[6];
-        atomic_int done = 0;
+        int done = 0;
         struct sign_job jobs[8];
         set_up_with(&fixture, workers);
         for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
@@ -605,7 +609,7 @@ static void test_never_more_at_once_than_workers(void **state)
         for (size_t i = 0; i < ARRAY_SIZE(threads); i++) {
             (void)pthread_join(threads[i], NULL);
         }
-        FAKE_UNTIL(&fixture.fake, atomic_load(&done) == ARRAY_SIZE(jobs));
+        FAKE_UNTIL(&fixture.fake, done == ARRAY_SIZE(jobs));
         assert_true(fixture.fake.most_inside <= workers);
         assert_int_equal(key_uses(fixture.key), 6 * 500 + 8 * 16);
         tear_down(&fixture);

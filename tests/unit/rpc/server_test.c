@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -385,6 +386,8 @@ static void test_socket_that_a_child_has_too(void **state)
     assert_true(raw_wait_status(raw));
     const pid_t child = fork();
     if (child == 0) {
+        /* Not left behind where the test fails. */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)pause();
         _exit(0);
     }
