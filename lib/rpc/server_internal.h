@@ -87,6 +87,7 @@ struct rpc_server {
     uv_prepare_t prepare; /* runs before the loop waits: settles what handlers left to do */
     uv_timer_t timer;     /* for the earliest of the lists below */
     uint64_t timer_due_ms;
+    bool has_looked; /* since the timer first fired: at what the sockets have */
     nghttp2_session_callbacks *callbacks;
     nghttp2_option *options;
     struct session_memory session_memory;

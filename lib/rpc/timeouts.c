@@ -75,13 +75,28 @@ static void run(struct rpc_server *server)
     }
 }
 
+static void start_timer(struct rpc_server *server, uint64_t due_ms);
+
 static void on_timer(uv_timer_t *timer)
 {
     struct rpc_server *server = container_of(timer, struct rpc_server, timer);
     server->timer_due_ms = UINT64_MAX;
+    /* It may be this process that did not run: what has come by now is read first. */
+    server->has_looked = !server->has_looked;
+    if (server->has_looked) {
+        start_timer(server, uv_now(server->loop) + 1);
+        return;
+    }
     server_enter(server);
     run(server);
     server_leave(server);
+}
+
+static void start_timer(struct rpc_server *server, uint64_t due_ms)
+{
+    uint64_t now_ms = uv_now(server->loop);
+    server->timer_due_ms = due_ms;
+    (void)uv_timer_start(&server->timer, on_timer, due_ms > now_ms ? due_ms - now_ms : 0, 0);
 }
 
 void timeouts_schedule(struct rpc_server *server)
@@ -93,7 +108,5 @@ void timeouts_schedule(struct rpc_server *server)
     if (due_ms >= server->timer_due_ms) {
         return;
     }
-    uint64_t now_ms = uv_now(server->loop);
-    server->timer_due_ms = due_ms;
-    (void)uv_timer_start(&server->timer, on_timer, due_ms > now_ms ? due_ms - now_ms : 0, 0);
+    start_timer(server, due_ms);
 }

@@ -78,6 +78,7 @@ struct token_connection {
     bool has_version; /* the first byte has come */
     bool is_waiting;  /* for a signature */
     bool is_stalled;  /* in place->stalled */
+    bool was_late;    /* at its last turn */
     bool is_ending;
     uint64_t stalls_at_ms;
     struct connection_save *save;

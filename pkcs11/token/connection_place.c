@@ -21,17 +21,29 @@ void connection_set_stalled(struct token_connection *connection, bool is_stalled
         TAILQ_REMOVE(&place->stalled, connection, stalled);
     }
     connection->is_stalled = is_stalled;
+    connection->was_late = false;
     if (is_stalled) {
         connection->stalls_at_ms = place->now_ms + place->stall_ms;
         TAILQ_INSERT_TAIL(&place->stalled, connection, stalled);
     }
 }
 
+static bool is_late(const struct token_connection *connection)
+{
+    return connection->is_stalled && connection->stalls_at_ms <= connection->place->now_ms;
+}
+
+/* It may be this process that did not run: the turn of a peer that is late and waits for one comes
+ * first, once. */
 static void end_stalled(struct connection_place *place)
 {
-    struct token_connection *connection;
-    while ((connection = TAILQ_FIRST(&place->stalled)) &&
-           connection->stalls_at_ms <= place->now_ms) {
+    struct token_connection *next;
+    for (struct token_connection *connection = TAILQ_FIRST(&place->stalled);
+         connection && is_late(connection); connection = next) {
+        next = TAILQ_NEXT(connection, stalled);
+        if (connection->turn.is_waiting && !connection->was_late) {
+            continue;
+        }
         log_debug("ending a PKCS#11 connection whose peer stopped in the middle of a call pid=%d",
                   (int)connection->pid);
         connection_over(connection);
@@ -80,7 +92,9 @@ void connection_place_serve(struct connection_place *place)
     struct rounds_turn *turn;
     for (int turns = 0; turns < CONNECTION_TURNS_PER_LOOK && (turn = rounds_next(&place->turns));
          turns++) {
-        connection_take_turn(container_of(turn, struct token_connection, turn));
+        struct token_connection *connection = container_of(turn, struct token_connection, turn);
+        connection->was_late = is_late(connection);
+        connection_take_turn(connection);
     }
 }
 

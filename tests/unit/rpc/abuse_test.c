@@ -4,13 +4,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <sys/resource.h>
 
 #include "tests/unit/rpc/raw_http2.h"
 
 /* Short times, so that the tests do not wait for long ones. */
 static const struct rpc_limits hasty = {
-    .handshake_ms = 150, .stalled_ms = 150, .unsent_bytes = 1 << 20};
+    .handshake_ms = 500, .stalled_ms = 500, .unsent_bytes = 1 << 20};
 
 /* What every abuse must leave alone: another connection is served. */
 static void assert_serves_others(struct toy *toy)
@@ -327,6 +328,30 @@ static void test_idle_after_a_request_is_fine(void **state)
     assert_int_equal(rpc_server_call_count(toy->server), 1);
 }
 
+static bool has_connection(void *state)
+{
+    const struct toy *toy = state;
+    return rpc_server_connection_count(toy->server) > 0;
+}
+
+/* Of a request that is whole, but came when the loop did not run for longer than a peer has. */
+static void test_who_waits_for_the_loop_is_not_late(void **state)
+{
+    (void)state;
+    _cleanup_(toy_free_cleanup) struct toy *toy = toy_new(&hasty);
+    _cleanup_(raw_close_cleanup) struct raw *raw = raw_open(toy);
+    _cleanup_(buffer_clear) struct buffer begin = {0};
+    _cleanup_(buffer_clear) struct buffer rest = {0};
+    raw_preface(&begin);
+    assert_true(raw_write(raw, &begin));
+    assert_true(toy_run_until(toy, has_connection, toy));
+    assert_int_equal(poll(NULL, 0, (int)(2 * hasty.handshake_ms)), 0);
+    raw_request(&rest, 1, "/toy.Toy/Check", "", NULL);
+    assert_true(raw_write(raw, &rest));
+    assert_true(raw_wait_status(raw));
+    assert_string_equal(raw->status, "0");
+}
+
 static bool has_lost_a_peer(void *state)
 {
     return ((const struct toy *)state)->gone_count > 0;
@@ -443,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_slow_requests),
         cmocka_unit_test(test_idle_after_a_request_is_fine),
+        cmocka_unit_test(test_who_waits_for_the_loop_is_not_late),
         cmocka_unit_test(test_peer_that_does_not_read),
         cmocka_unit_test(test_messages_in_progress_are_bounded),
         cmocka_unit_test(test_out_of_descriptors),

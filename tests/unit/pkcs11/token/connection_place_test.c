@@ -167,11 +167,41 @@ static void test_the_busy_have_their_turns_in_order(void **state)
     tear_down_crowd(&crowd);
 }
 
+/* Of a call that is whole, but came when the server could not look for longer than a peer has. */
+static void test_who_waits_for_the_server_is_not_late(void **state)
+{
+    (void)state;
+    enum { BEGIN_BYTES = 5 };
+    struct crowd crowd = {.send_at = BUSY};
+    set_up_crowd(&crowd);
+    struct peer *late = &crowd.peers[1];
+    struct peer *other = &crowd.peers[0];
+    _cleanup_(buffer_clear) struct buffer request = {0};
+    rpc_request(&request, RPC_GET_INFO, "", "");
+    send_bytes(late, (struct bytes){request.data, BEGIN_BYTES});
+    /* Answered: what came before it has been looked at. */
+    send_bytes(other, buffer_bytes(&request));
+    receive_reply(other);
+    _cleanup_(buffer_clear) struct buffer holds = {0};
+    add_sign(&holds, other);
+    send_bytes(other, buffer_bytes(&holds));
+    while (sem_wait(&crowd.stopped) < 0) {
+    }
+    send_bytes(late, (struct bytes){request.data + BEGIN_BYTES, request.size - BEGIN_BYTES});
+    assert_int_equal(receive_some(late, 2 * STALL_MS), -1);
+    (void)sem_post(&crowd.go);
+    receive_reply(late);
+    assert_int_equal(late->reply.rv, CKR_OK);
+    receive_reply(other);
+    tear_down_crowd(&crowd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_who_comes_now_and_then_is_served_before_the_busy),
         cmocka_unit_test(test_the_busy_have_their_turns_in_order),
+        cmocka_unit_test(test_who_waits_for_the_server_is_not_late),
     };
     return cmocka_run_group_tests_name("connection_place", tests, NULL, NULL);
 }
