@@ -20,7 +20,7 @@ die() {
     exit 1
 }
 
-# pause: a few hundredths of a second, between two looks at a condition.
+# pause: a few hundredths of a second, between two looks at a condition. It sets $!, as every wait_until does.
 pause() { read -rt 0.02 <> <(:) || true; }
 
 # wait_until SECONDS COMMAND...: runs COMMAND until it succeeds; fails when SECONDS have passed.
@@ -33,11 +33,13 @@ wait_until() {
     done
 }
 
-# process_is_gone PID: it ended, or only waits to be reaped by its parent.
+# process_is_gone PID: it ended, or only waits to be reaped by its parent. Its first thread may have ended before others,
+# which have its files still.
 process_is_gone() {
-    local state
+    local state tasks
     state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || true
-    [ -z "$state" ] || [ "$state" = Z ]
+    tasks=("/proc/$1/task/"*)
+    [ -z "$state" ] || { [ "$state" = Z ] && [ ${#tasks[@]} -le 1 ]; }
 }
 
 # stop_process PID [SIGNAL]: ends it and waits; after ten seconds by force.

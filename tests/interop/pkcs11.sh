@@ -8,7 +8,7 @@
 interop=$SIGNET_SOURCE/tests/interop
 page=$SIGNET_SOURCE/docs/clients.md
 identities=(tpm-ec tpm-rsa hsm-ec hsm-rsa)
-life=40s
+life=60s
 port=      # of what was started last
 started=() # processes to end
 module=$(find /usr/lib /usr/lib64 -path '*/pkcs11/p11-kit-client.so' 2>/dev/null | head -n 1)
@@ -133,9 +133,11 @@ with_request() (
     "$@" <&3
 )
 
+# run_in_background LOG COMMAND...: the log is new at once, and not only when the command has started.
 run_in_background() {
     local log=$1
     shift
+    : >"$log"
     "$@" >"$log" 2>&1 </dev/null &
     started+=($!)
 }

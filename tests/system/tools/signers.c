@@ -3,7 +3,7 @@
  *     signers MODULE LABEL COUNT
  *
  * prints "ready" once each has signed, and when all have failed "failed COUNT NS 0xRV": how many,
- * when the last signature of them all was done (nanoseconds since 1970), and what one was told;
+ * when the last signature that succeeded was begun (nanoseconds since 1970), and what one was told;
  * then "signed COUNT", signatures in all. */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -34,13 +34,12 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
-static void note_success(struct signers *signers)
+static void note_success(struct signers *signers, uint64_t begun_ns)
 {
-    uint64_t done_ns = now_ns();
     signers->signed_count++;
     uint64_t last_ns = signers->last_ns;
-    while (last_ns < done_ns &&
-           !atomic_compare_exchange_weak(&signers->last_ns, &last_ns, done_ns)) {
+    while (last_ns < begun_ns &&
+           !atomic_compare_exchange_weak(&signers->last_ns, &last_ns, begun_ns)) {
     }
 }
 
@@ -54,8 +53,13 @@ _Noreturn static void run(struct signers *signers, const char *module, const cha
     signer_check("the first signature", signer_sign(&signer));
     signers->signed_count++;
     signers->ready++;
-    while ((rv = signer_sign(&signer)) == CKR_OK) {
-        note_success(signers);
+    for (;;) {
+        uint64_t begun_ns = now_ns();
+        rv = signer_sign(&signer);
+        if (rv != CKR_OK) {
+            break;
+        }
+        note_success(signers, begun_ns);
     }
     signers->reason = rv;
     signers->failed++;

@@ -4,6 +4,7 @@
 
 #include "tests/unit/svid/fixture.h"
 
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -237,6 +238,9 @@ static inline struct child child_start(void)
         /* Its own socket pair, of which this process gets an end. */
         int own[2];
         char byte = 0;
+        /* A test that fails leaves nobody behind. */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)close(go[0]);
         (void)socketpair(AF_UNIX, SOCK_STREAM, 0, own);
         struct iovec data = {&byte, 1};
         union {
@@ -253,7 +257,9 @@ static inline struct child child_start(void)
         header->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(header), &own[0], sizeof(int));
         (void)sendmsg(ready[1], &message, 0);
-        (void)!read(go[1], &byte, 1);
+        if (read(go[1], &byte, 1) != 1) {
+            _exit(1);
+        }
         (void)execl("/bin/sleep", "sleep", "60", (char *)NULL);
         _exit(1);
     }

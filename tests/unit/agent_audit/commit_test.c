@@ -1,5 +1,6 @@
 /* Group commit: who is answered, when, and that what was answered for is there. */
 #include "tests/unit/agent_audit/fixture.h"
+#include "tests/unit/child_begin.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -267,6 +268,7 @@ static void what_was_answered_for_survives_a_kill(void **state)
         assert_int_equal(pipe(ends), 0);
         pid_t child = fork();
         if (child == 0) {
+            child_begin();
             (void)close(ends[0]);
             run_until_killed(fixture, ends[1]);
         }
@@ -294,6 +296,7 @@ static void a_crash_is_told(void **state)
     struct fixture *fixture = *state;
     pid_t child = fork();
     if (child == 0) {
+        child_begin();
         fixture_open_keystore(fixture);
         fixture_start(fixture);
         _exit(fixture_commit(fixture, "before the end") ? 0 : 1);

@@ -1,6 +1,7 @@
 /* The writer is killed at any moment: what it had answered for is in the log, and the log is whole.
  */
 #include "tests/unit/audit/fixture.h"
+#include "tests/unit/child_begin.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -51,6 +52,7 @@ static uint64_t run_and_kill(struct fixture *fixture)
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     pid_t child = fork();
     if (child == 0) {
+        child_begin();
         write_until_killed(fixture, ends[1]);
     }
     assert_true(child > 0);
@@ -60,7 +62,7 @@ static uint64_t run_and_kill(struct fixture *fixture)
     (void)nanosleep(&delay, NULL);
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status));
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     uint64_t last = last_answered(ends[0]);
     (void)close(ends[0]);
     return MAX(first, last);

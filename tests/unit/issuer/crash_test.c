@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "lib/base/log.h"
+#include "tests/unit/child_begin.h"
 #include "tests/unit/issuer/fixture.h"
 
 enum {
@@ -253,6 +254,7 @@ static void test_kill(void **state)
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) {
+            child_begin();
             /* Of its own: the parent's cannot be used by two. */
             if (uv_loop_fork(&fixture->loop) < 0) {
                 _exit(7);

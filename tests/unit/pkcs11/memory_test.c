@@ -129,7 +129,7 @@ static void test_numbers_are_padded(void **state)
     assert_int_equal(keystore_key_generate(keystore, KEY_TYPE_EC_P256, NULL,
                                            KEYSTORE_PRIORITY_ISSUE, &key, NULL),
                      0);
-    for (unsigned i = 0; i < 2000 && padded < 3; i++) {
+    for (unsigned i = 0; i < 4000 && padded < 3; i++) {
         const uint8_t digest[32] = {(uint8_t)i, (uint8_t)(i >> 8)};
         uint8_t signature[SIGNATURE_MAX_BYTES];
         size_t size = 0;

@@ -177,6 +177,19 @@ static pthread_mutex_t fake_keys_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_size_t fake_key_count;
 static atomic_bool fake_hardware_fails;
 static pthread_mutex_t fake_hardware_answers = PTHREAD_MUTEX_INITIALIZER; /* held: it hangs */
+static bool fake_hardware_hangs; /* the test holds it, not a worker */
+
+static inline void fake_hardware_stop(void)
+{
+    (void)pthread_mutex_lock(&fake_hardware_answers);
+    fake_hardware_hangs = true;
+}
+
+static inline void fake_hardware_go_on(void)
+{
+    fake_hardware_hangs = false;
+    (void)pthread_mutex_unlock(&fake_hardware_answers);
+}
 
 static inline int fake_key_generate(void *state, enum key_type type, const uint8_t *id,
                                     struct driver_key **ret_key, struct error *err)
@@ -347,9 +360,9 @@ static inline void fixture_stopped(void *user)
 static inline int fixture_teardown(void **state)
 {
     struct fixture *fixture = *state;
-    /* Whether the test left it held or not. */
-    (void)pthread_mutex_trylock(&fake_hardware_answers);
-    (void)pthread_mutex_unlock(&fake_hardware_answers);
+    if (fake_hardware_hangs) {
+        fake_hardware_go_on();
+    }
     if (!fixture->is_stopped) {
         fixture->issuer.is_held = false;
         fake_wake(&fixture->issuer);

@@ -450,7 +450,7 @@ static void a_keystore_that_hangs_holds_up_its_own_only(void **state)
     struct fixture *fixture = *state;
     struct watcher watcher;
     struct watcher later;
-    (void)pthread_mutex_lock(&fake_hardware_answers);
+    fake_hardware_stop();
     manager_set_rules(fixture->manager, half_in_hardware());
     fixture_add(fixture, "1", "h/1", "unix:uid:1");
     fixture_add(fixture, "2", "m", "unix:uid:1");
@@ -472,7 +472,7 @@ static void a_keystore_that_hangs_holds_up_its_own_only(void **state)
     fixture_turn(fixture);
     assert_int_equal(later.sets + later.failures, 0);
 
-    (void)pthread_mutex_unlock(&fake_hardware_answers);
+    fake_hardware_go_on();
     FIXTURE_WAIT(fixture, watcher.sets == 2 && later.sets == 1);
     watcher_assert(&watcher, "h/1 m");
     assert_int_equal(watcher.failures + later.failures, 0);
@@ -486,7 +486,7 @@ static void a_keystore_that_hangs_takes_no_places_from_others(void **state)
     struct fixture *fixture = *state;
     struct watcher watcher;
     struct watcher other;
-    (void)pthread_mutex_lock(&fake_hardware_answers);
+    fake_hardware_stop();
     manager_set_rules(fixture->manager, half_in_hardware());
     for (int i = 0; i < HUNG; i++) {
         char id[16];
@@ -499,7 +499,7 @@ static void a_keystore_that_hangs_takes_no_places_from_others(void **state)
     watcher_open(fixture, &other, "unix:uid:2");
     fixture_pass(fixture, ISSUANCE_OVERDUE_MS);
     FIXTURE_WAIT(fixture, other.sets == 1);
-    (void)pthread_mutex_unlock(&fake_hardware_answers);
+    fake_hardware_go_on();
     FIXTURE_WAIT(fixture, watcher.set && watcher.set->count == HUNG);
     assert_int_equal(fixture->manager->issuances.place_counts[true], 0);
     watcher_close(&watcher);

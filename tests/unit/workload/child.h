@@ -66,6 +66,8 @@ static inline int child_run(const struct child_plan *plan, int listener, int rea
     if (result != 0) {
         return result;
     }
+    /* Who becomes somebody else has it no more. */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (plan->program) {
         (void)execl(plan->program, plan->program, "1000", NULL);
         return 101;

@@ -10,7 +10,7 @@
 #include "tests/unit/pkcs11/token/fixture.h"
 #include "tests/unit/pkcs11/token/rpc.h"
 
-enum { STALL_MS = 300, MANY = 500, PIPELINED = 50 };
+enum { STALL_MS = 1000, MANY = 500, PIPELINED = 50 };
 
 struct place {
     struct fixture fixture;
