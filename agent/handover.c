@@ -40,12 +40,6 @@ static void append_svid(void *user, struct svid_x509 *svid)
     record_append(svid, user);
 }
 
-static void append_sized(struct buffer *to, struct bytes bytes)
-{
-    buffer_append_u32(to, (uint32_t)bytes.size);
-    buffer_append(to, bytes.data, bytes.size);
-}
-
 /* A connection to leave behind. */
 struct left {
     int descriptor;
@@ -92,7 +86,8 @@ static void leave_connection(struct leaving *leaving, const struct left *left)
     buffer_append_u64(&leaving->part, cookie_of(left->descriptor));
     buffer_append_u32(&leaving->part, (uint32_t)left->pid);
     buffer_append_u64(&leaving->part, left->start_time);
-    append_sized(&leaving->part, (struct bytes){leaving->states.data + left->offset, left->size});
+    buffer_append_sized(&leaving->part,
+                        (struct bytes){leaving->states.data + left->offset, left->size});
     leaving->count++;
 }
 
@@ -146,8 +141,8 @@ static int leave_state(struct agent *agent, struct error *err)
     manager_each_svid(agent->manager, append_svid, &records);
     access_save(agent->access, &limits); /* nobody uses a key any more */
     buffer_append_u8(&state, VERSION);
-    append_sized(&state, buffer_bytes(&records));
-    append_sized(&state, buffer_bytes(&limits));
+    buffer_append_sized(&state, buffer_bytes(&records));
+    buffer_append_sized(&state, buffer_bytes(&limits));
     return leave_part(STATE_NAME, buffer_bytes(&state), err);
 }
 
@@ -210,8 +205,7 @@ static int take_connections(struct agent *agent, struct reader *reader, size_t *
         uint64_t cookie = reader_u64(reader);
         pid_t pid = (pid_t)reader_u32(reader);
         uint64_t start_time = reader_u64(reader);
-        size_t size = reader_u32(reader);
-        struct bytes state = reader_bytes(reader, size);
+        struct bytes state = reader_sized(reader);
         if (reader->is_bad) {
             return error_set(err, ERROR_DATA_LOSS, "it is damaged");
         }
@@ -250,10 +244,8 @@ static int take_all(struct agent *agent, struct error *err)
     _cleanup_(buffer_clear) struct buffer sessions = {0};
     struct reader reader;
     TRY(read_part(agent, STATE_NAME, &state, &reader, err));
-    size_t size = reader_u32(&reader);
-    manager_restore(agent->manager, reader_bytes(&reader, size));
-    size = reader_u32(&reader);
-    TRY(access_restore(agent->access, reader_bytes(&reader, size), err));
+    manager_restore(agent->manager, reader_sized(&reader));
+    TRY(access_restore(agent->access, reader_sized(&reader), err));
     TRY(read_part(agent, SESSIONS_NAME, &sessions, &reader, err));
     TRY(take_connections(agent, &reader, &count, err));
     log_info("connections to PKCS#11 tokens of before the restart go on count=%zu", count);

@@ -22,19 +22,13 @@ void judge_cache_free(struct judge_cache *cache)
     free(cache);
 }
 
-/* The size before it keeps one part from running into the next. */
-static void append_part(struct buffer *all, struct bytes part)
-{
-    buffer_append_u32(all, (uint32_t)part.size);
-    buffer_append(all, part.data, part.size);
-}
-
+/* Each part with its size, so that none runs into the next. */
 static void append_issuers(struct buffer *all, const STACK_OF(X509) * issuers)
 {
     for (int i = 0; i < sk_X509_num(issuers); i++) {
         unsigned char *der = NULL;
         int size = i2d_X509(sk_X509_value(issuers, i), &der);
-        append_part(all, (struct bytes){der, size > 0 ? (size_t)size : 0});
+        buffer_append_sized(all, (struct bytes){der, size > 0 ? (size_t)size : 0});
         OPENSSL_free(der);
     }
 }
@@ -48,12 +42,12 @@ int judge_cache_key(const struct judge_request *request, const struct chain_ques
         return 0;
     }
     const char *fingerprint = question->ek_fingerprint ? question->ek_fingerprint : "";
-    append_part(&all, bytes_of_text(fingerprint));
+    buffer_append_sized(&all, bytes_of_text(fingerprint));
     public_encode(question->key, &key);
-    append_part(&all, buffer_bytes(&key));
+    buffer_append_sized(&all, buffer_bytes(&key));
     buffer_append_u32(&all, (uint32_t)question->chain->count);
     for (size_t i = 0; i < question->chain->count; i++) {
-        append_part(&all, buffer_bytes(&question->chain->items[i]));
+        buffer_append_sized(&all, buffer_bytes(&question->chain->items[i]));
     }
     append_issuers(&all, request->issuers);
     const struct bytes part = buffer_bytes(&all);

@@ -142,9 +142,7 @@ static void note_failure(struct helper_reload *reload, bool *part)
 {
     *part = true;
     if (reload->retry_at_ms == 0) {
-        reload->retry_delay_ms =
-            MAX(MIN(reload->retry_delay_ms * 2, (uint64_t)RETRY_MAX_MS), (uint64_t)RETRY_MIN_MS);
-        reload->retry_at_ms = clock_monotonic_ms() + reload->retry_delay_ms;
+        reload->retry_at_ms = clock_back_off(&reload->retry_delay_ms, RETRY_MIN_MS, RETRY_MAX_MS);
     }
 }
 

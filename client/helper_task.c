@@ -42,8 +42,7 @@ void helper_retry_note(struct helper_retry *retry, const struct helper_output *o
 {
     bool is_news = strcmp(retry->failure.text, failure->text) != 0 || retry->delay_ms == 0;
     retry->failure = *failure;
-    retry->delay_ms = MAX(MIN(retry->delay_ms * 2, (uint64_t)RETRY_MAX_MS), (uint64_t)RETRY_MIN_MS);
-    retry->at_ms = clock_monotonic_ms() + retry->delay_ms;
+    retry->at_ms = clock_back_off(&retry->delay_ms, RETRY_MIN_MS, RETRY_MAX_MS);
     log_line(is_news ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG, "files are not up to date name=%s: %s",
              output->name, failure->text);
 }

@@ -123,8 +123,7 @@ void audit_writer_put(struct audit_writer *writer, struct bytes body, int64_t ti
         audit_writer_count_dropped(writer, &queue->gap, time_ms);
     } else {
         bool is_first = queue->bodies.size == 0;
-        buffer_append_u32(&queue->bodies, (uint32_t)body.size);
-        buffer_append(&queue->bodies, body.data, body.size);
+        buffer_append_sized(&queue->bodies, body);
         writer->waiting_bytes += body.size;
         writer->put++;
         if (is_first) {

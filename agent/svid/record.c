@@ -7,18 +7,6 @@
 
 enum { RECORD_BYTES_MAX = 1 << 20, GENERATIONS_MAX = 16 };
 
-static void append_sized(struct buffer *to, struct bytes bytes)
-{
-    buffer_append_u32(to, (uint32_t)bytes.size);
-    buffer_append(to, bytes.data, bytes.size);
-}
-
-static struct bytes read_sized(struct reader *reader)
-{
-    size_t size = reader_u32(reader);
-    return reader_bytes(reader, size);
-}
-
 static char *text_of(struct bytes bytes)
 {
     return text_format("%.*s", (int)bytes.size, bytes.size > 0 ? (const char *)bytes.data : "");
@@ -38,11 +26,11 @@ static void append_generation(const struct svid_x509 *svid, struct buffer *to)
 {
     _cleanup_(buffer_clear) struct buffer reference = {0};
     key_reference(svid->key, &reference);
-    append_sized(to, bytes_of_text(keystore_name(key_keystore(svid->key))));
+    buffer_append_sized(to, bytes_of_text(keystore_name(key_keystore(svid->key))));
     buffer_append_u8(to, (uint8_t)key_type(svid->key));
-    append_sized(to, buffer_bytes(&reference));
-    append_sized(to, buffer_bytes(&svid->chain));
-    append_sized(to, bytes_of_text(svid->serial));
+    buffer_append_sized(to, buffer_bytes(&reference));
+    buffer_append_sized(to, buffer_bytes(&svid->chain));
+    buffer_append_sized(to, bytes_of_text(svid->serial));
     buffer_append_u64(to, (uint64_t)svid->not_before_s);
     buffer_append_u64(to, (uint64_t)svid->expires_at_s);
 }
@@ -60,11 +48,11 @@ void record_append(const struct svid_x509 *svid, struct buffer *records)
         return;
     }
     _cleanup_(buffer_clear) struct buffer record = {0};
-    append_sized(&record, bytes_of_text(svid->entry->id));
-    append_sized(&record, bytes_of_text(svid->entry->spiffe_id));
+    buffer_append_sized(&record, bytes_of_text(svid->entry->id));
+    buffer_append_sized(&record, bytes_of_text(svid->entry->spiffe_id));
     buffer_append_u8(&record, count);
     buffer_append(&record, generations.data, generations.size);
-    append_sized(records, buffer_bytes(&record));
+    buffer_append_sized(records, buffer_bytes(&record));
 }
 
 static struct keystore *find_keystore(const struct manager_keystore *keystores, size_t count,
@@ -82,11 +70,11 @@ static int read_generation(struct reader *reader, const struct manager_keystore 
                            size_t keystore_count, struct svid_x509 **ret_svid, struct error *err)
 {
     static const uint8_t any_id[16];
-    struct keystore *keystore = find_keystore(keystores, keystore_count, read_sized(reader));
+    struct keystore *keystore = find_keystore(keystores, keystore_count, reader_sized(reader));
     uint8_t type = reader_u8(reader);
-    struct bytes reference = read_sized(reader);
-    struct bytes chain = read_sized(reader);
-    _cleanup_(free_cleanup) char *serial = text_of(read_sized(reader));
+    struct bytes reference = reader_sized(reader);
+    struct bytes chain = reader_sized(reader);
+    _cleanup_(free_cleanup) char *serial = text_of(reader_sized(reader));
     int64_t not_before_s = (int64_t)reader_u64(reader);
     int64_t expires_at_s = (int64_t)reader_u64(reader);
     struct key *key = NULL;
@@ -125,9 +113,9 @@ static int read_generations(struct reader *reader, const struct manager_keystore
 int record_read(struct reader *reader, const struct manager_keystore *keystores,
                 size_t keystore_count, struct svid_record *ret_record, struct error *err)
 {
-    struct reader record = reader_of(read_sized(reader));
-    struct bytes entry_id = read_sized(&record);
-    struct bytes spiffe_id = read_sized(&record);
+    struct reader record = reader_of(reader_sized(reader));
+    struct bytes entry_id = reader_sized(&record);
+    struct bytes spiffe_id = reader_sized(&record);
     struct svid_x509 *svid = NULL;
     if (reader->is_bad || record.is_bad || record.rest.size > RECORD_BYTES_MAX) {
         return error_set(err, ERROR_DATA_LOSS,

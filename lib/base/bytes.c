@@ -80,6 +80,12 @@ void buffer_append_u64(struct buffer *buffer, uint64_t value)
     append_big_endian(buffer, value, 8);
 }
 
+void buffer_append_sized(struct buffer *buffer, struct bytes bytes)
+{
+    buffer_append_u32(buffer, (uint32_t)bytes.size);
+    buffer_append(buffer, bytes.data, bytes.size);
+}
+
 struct bytes buffer_bytes(const struct buffer *buffer)
 {
     return (struct bytes){buffer->data, buffer->size};
@@ -198,6 +204,12 @@ uint16_t reader_u16_le(struct reader *reader)
 uint32_t reader_u32_le(struct reader *reader)
 {
     return (uint32_t)read_number(reader, 4, true);
+}
+
+struct bytes reader_sized(struct reader *reader)
+{
+    size_t size = reader_u32(reader);
+    return reader_bytes(reader, size);
 }
 
 struct bytes reader_until(struct reader *reader, uint8_t separator)

@@ -32,6 +32,8 @@ void buffer_append_u8(struct buffer *buffer, uint8_t value);
 void buffer_append_u16(struct buffer *buffer, uint16_t value);
 void buffer_append_u32(struct buffer *buffer, uint32_t value);
 void buffer_append_u64(struct buffer *buffer, uint64_t value);
+/* The size in four bytes, then the bytes, for reader_sized. */
+void buffer_append_sized(struct buffer *buffer, struct bytes bytes);
 /* Makes room for size more bytes at the end, counts them in and returns where they start (not
  * zeroed). */
 uint8_t *buffer_extend(struct buffer *buffer, size_t size);
@@ -67,6 +69,8 @@ uint16_t reader_u16_le(struct reader *reader);
 uint32_t reader_u32_le(struct reader *reader);
 /* The next size bytes, borrowed; empty when they are not there. */
 struct bytes reader_bytes(struct reader *reader, size_t size);
+/* What buffer_append_sized has appended, borrowed; empty when it is not there. */
+struct bytes reader_sized(struct reader *reader);
 /* The bytes up to separator, which is skipped; the rest where there is none. */
 struct bytes reader_until(struct reader *reader, uint8_t separator);
 bool reader_is_done(const struct reader *reader);

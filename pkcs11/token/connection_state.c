@@ -5,12 +5,6 @@ enum { FLAG_HAS_VERSION = 1, FLAG_IS_INITIALIZED = 2, FLAG_IS_MODERN = 4 };
 /* A turn's replies and what is read behind them. */
 enum { STATE_BYTES_MAX = 4 * MESSAGE_FRAME_MAX };
 
-static void write_sized(struct buffer *state, const struct buffer *bytes)
-{
-    buffer_append_u32(state, (uint32_t)bytes->size);
-    buffer_append(state, bytes->data, bytes->size);
-}
-
 void connection_write_state(const struct token_connection *connection, struct buffer *ret_state)
 {
     const struct dispatch *dispatch = &connection->dispatch;
@@ -19,14 +13,14 @@ void connection_write_state(const struct token_connection *connection, struct bu
                 (dispatch->is_modern ? FLAG_IS_MODERN : 0);
     buffer_append_u8(ret_state, STATE_VERSION);
     buffer_append_u8(ret_state, (uint8_t)flags);
-    write_sized(ret_state, &connection->input);
-    write_sized(ret_state, &connection->output);
+    buffer_append_sized(ret_state, buffer_bytes(&connection->input));
+    buffer_append_sized(ret_state, buffer_bytes(&connection->output));
     token_caller_save(dispatch->caller, ret_state);
 }
 
 static void read_sized(struct reader *reader, size_t limit, struct buffer *ret_bytes)
 {
-    struct bytes bytes = reader_bytes(reader, reader_u32(reader));
+    struct bytes bytes = reader_sized(reader);
     reader->is_bad |= bytes.size > limit;
     if (!reader->is_bad) {
         buffer_append(ret_bytes, bytes.data, bytes.size);

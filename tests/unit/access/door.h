@@ -4,13 +4,13 @@
 
 #include "tests/unit/svid/fixture.h"
 
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/access/access.h"
 #include "lib/base/file.h"
+#include "tests/unit/child_begin.h"
 
 /* The front door before a manager with a fake issuer; whoever comes is this process, or a child. */
 struct door {
@@ -238,8 +238,7 @@ static inline struct child child_start(void)
         /* Its own socket pair, of which this process gets an end. */
         int own[2];
         char byte = 0;
-        /* A test that fails leaves nobody behind. */
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        child_begin();
         (void)close(go[0]);
         (void)socketpair(AF_UNIX, SOCK_STREAM, 0, own);
         struct iovec data = {&byte, 1};

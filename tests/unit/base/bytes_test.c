@@ -42,6 +42,23 @@ static void a_reader_reads_lines(void **state)
     assert_true(reader_is_done(&reader));
 }
 
+static void what_is_sized_is_read_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    _cleanup_(buffer_clear) struct buffer buffer = {0};
+    buffer_append_sized(&buffer, bytes_of_text("one"));
+    buffer_append_sized(&buffer, (struct bytes){0});
+    buffer_append_sized(&buffer, bytes_of_text("cut"));
+    assert_int_equal(buffer.size, 4 + 3 + 4 + 4 + 3);
+    buffer.size--;
+    struct reader reader = reader_of(buffer_bytes(&buffer));
+    assert_true(bytes_is_equal(reader_sized(&reader), bytes_of_text("one")));
+    assert_int_equal(reader_sized(&reader).size, 0);
+    assert_false(reader.is_bad);
+    assert_null(reader_sized(&reader).data);
+    assert_true(reader.is_bad);
+}
+
 static void a_buffer_writes_what_a_reader_reads(void **state)
 {
     (void)state;
@@ -104,6 +121,7 @@ int main(void)
         cmocka_unit_test(a_reader_refuses_huge_lengths),
         cmocka_unit_test(a_reader_reads_lines),
         cmocka_unit_test(a_buffer_writes_what_a_reader_reads),
+        cmocka_unit_test(what_is_sized_is_read_whole_or_not_at_all),
         cmocka_unit_test(files_are_read_up_to_a_limit),
         cmocka_unit_test(secret_comparison_is_exact),
     };

@@ -13,18 +13,6 @@
 static const struct rpc_limits hasty = {
     .handshake_ms = 500, .stalled_ms = 500, .unsent_bytes = 1 << 20};
 
-/* What every abuse must leave alone: another connection is served. */
-static void assert_serves_others(struct toy *toy)
-{
-    _cleanup_(raw_close_cleanup) struct raw *raw = raw_open(toy);
-    _cleanup_(buffer_clear) struct buffer bytes = {0};
-    raw_preface(&bytes);
-    raw_request(&bytes, 1, "/toy.Toy/Check", "", NULL);
-    assert_true(raw_write(raw, &bytes));
-    assert_true(raw_wait_status(raw));
-    assert_string_equal(raw->status, "0");
-}
-
 /* Each makes the bytes of a flood after a first request on stream 1. */
 static void flood_ping(struct buffer *bytes)
 {

@@ -317,3 +317,15 @@ static inline bool raw_wait_status(struct raw *raw)
     raw->status_count = 0;
     return toy_run_until(raw->toy, raw_has_status, raw) && raw->status_count > 0;
 }
+
+/* What nothing that a peer does may end: another connection is served. */
+static inline void assert_serves_others(struct toy *toy)
+{
+    _cleanup_(raw_close_cleanup) struct raw *raw = raw_open(toy);
+    _cleanup_(buffer_clear) struct buffer bytes = {0};
+    raw_preface(&bytes);
+    raw_request(&bytes, 1, "/toy.Toy/Check", "", NULL);
+    assert_true(raw_write(raw, &bytes));
+    assert_true(raw_wait_status(raw));
+    assert_string_equal(raw->status, "0");
+}
