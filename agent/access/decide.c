@@ -172,7 +172,7 @@ static void offer_allowed(struct access_watch *watch)
     watch_forget(watch);
     if (has_new_svid(watch, allowed) && !subject_is_same(watch->subject)) {
         /* It may have become so while the SVID was made. */
-        watches_end(watch->subject, "the process runs another program than when it connected");
+        watches_end(watch->subject, subject_changed);
     } else if (watch->purpose == ACCESS_PURPOSE_USE || !watch->offered ||
                !identity_set_is_equal(watch->offered, allowed)) {
         offer_set(watch, allowed);

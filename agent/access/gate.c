@@ -90,7 +90,9 @@ static CK_RV admit_now(const struct gate *gate, const struct terms *terms)
         return deny(terms, TALLY_DENIED_NODE, CKR_DEVICE_ERROR);
     }
     if (!is_same_process(gate)) {
-        return deny(terms, TALLY_DENIED_PROCESS, CKR_KEY_FUNCTION_NOT_PERMITTED);
+        bool is_alive = peer_is_alive(gate->peer); /* else a child of it may ask */
+        return deny(terms, is_alive ? TALLY_DENIED_PROGRAM : TALLY_DENIED_ENDED,
+                    CKR_KEY_FUNCTION_NOT_PERMITTED);
     }
     if (terms->until_s != INT64_MAX && clock_now_s() >= terms->until_s) {
         return deny(terms, TALLY_DENIED_TIME, CKR_KEY_FUNCTION_NOT_PERMITTED);

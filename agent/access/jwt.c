@@ -188,16 +188,16 @@ static bool is_choice(const struct choice *choice, const struct entry *entry)
 /* Ends the fetch where it is another program's by now. */
 static bool is_same_process(struct jwt_fetch *fetch)
 {
-    static const char reason[] = "the process runs another program than when it connected";
     struct error error;
     if (subject_is_same(fetch->subject)) {
         return true;
     }
-    (void)error_set(&error, ERROR_UNAVAILABLE, "%s; it has to connect again", reason);
+    (void)error_set(&error, ERROR_UNAVAILABLE, "%s; it has to connect again", subject_changed);
     if (peer_is_alive(fetch->subject->peer)) {
-        denial_note(fetch->subject, fetch->spiffe_id, asked, AUDIT_DECIDER_PROCESS, NULL, reason);
+        denial_note(fetch->subject, fetch->spiffe_id, asked, AUDIT_DECIDER_PROCESS, NULL,
+                    subject_changed);
     }
-    watches_end(fetch->subject, reason);
+    watches_end(fetch->subject, subject_changed);
     end(fetch, &error);
     return false;
 }

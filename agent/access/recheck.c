@@ -15,7 +15,7 @@ static void rechecked(void *user, const struct text_list *selectors, const struc
         if (failure) {
             watches_end(subject, failure->text);
         } else if (!subject_is_same(subject)) {
-            watches_end(subject, "the process runs another program than when it connected");
+            watches_end(subject, subject_changed);
         } else if (subject_set_selectors(subject, selectors)) {
             watches_follow_anew(subject);
         }

@@ -77,7 +77,9 @@ void watch_enter(struct access_watch *watch);
 void watch_left(struct access_watch *watch);
 /* The process has other selectors than before. */
 void watches_follow_anew(struct subject *subject);
-/* All watches of a process that is not who it was any more. */
+/* All watches of a process that is not who it was any more: that was seen alive as something else,
+ * or that may as well have ended. */
+void watches_end_changed(struct subject *subject, const char *reason);
 void watches_end(struct subject *subject, const char *reason);
 
 /* decide.c */

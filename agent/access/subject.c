@@ -8,6 +8,9 @@
 #include "lib/base/clock.h"
 #include "lib/base/memory.h"
 
+const char subject_changed[] = "the process runs another program than when it connected";
+const char subject_ended[] = "the process that connected has ended";
+
 static void clear_process(struct audit_process *process)
 {
     free((char *)process->executable);
@@ -154,7 +157,7 @@ struct subject *subject_get(struct access *access, struct peer *peer)
     }
     /* By now the process is another program: what it was has nothing to do with what it gets. */
     forget_known(subject);
-    watches_end(subject, "the process runs another program than when it connected");
+    watches_end(subject, subject_changed);
     subject_unref(subject);
     return new_subject(access, peer);
 }

@@ -82,6 +82,9 @@ struct subject {
     UT_hash_handle hh;
 };
 
+/* What is said of one that is not what it was. */
+extern const char subject_changed[], subject_ended[];
+
 enum { SUBJECTS_IDLE_MAX = 16384 };
 
 struct subjects {

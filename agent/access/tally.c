@@ -20,8 +20,8 @@ static const struct {
                       "withdrawn meanwhile"},
     [TALLY_DENIED_NODE] = {AUDIT_DENIED, AUDIT_DECIDER_NODE, "sign",
                            "the audit log cannot be written"},
-    [TALLY_DENIED_PROCESS] = {AUDIT_DENIED, AUDIT_DECIDER_PROCESS, "sign",
-                              "the process runs another program than when it connected"},
+    [TALLY_DENIED_PROGRAM] = {AUDIT_DENIED, AUDIT_DECIDER_PROCESS, "sign", subject_changed},
+    [TALLY_DENIED_ENDED] = {AUDIT_DENIED, AUDIT_DECIDER_PROCESS, "sign", subject_ended},
     [TALLY_DENIED_TIME] = {AUDIT_DENIED, AUDIT_DECIDER_RULE, "sign",
                            "the time during which it may be used is over"},
     [TALLY_DENIED_USES] = {AUDIT_DENIED, AUDIT_DECIDER_RULE, "sign",
@@ -92,12 +92,18 @@ static void record_kind(const struct tally *tally, enum tally_kind kind, uint64_
     record_event(tally->access, &event);
 }
 
-/* The process may be another program now: not only this key of it is concerned. */
+/* The process is another program, or gone: not only this key of it is concerned. By now it may have
+ * ended, or be what it was again, so what was seen when it asked counts. */
 static void look_at_process(struct tally *tally)
 {
-    if (atomic_load(&tally->counts[TALLY_DENIED_PROCESS]) > 0 && tally->subject &&
-        tally->subject->peer && !subject_is_same(tally->subject)) {
-        watches_end(tally->subject, kinds[TALLY_DENIED_PROCESS].reason);
+    struct subject *subject = tally->subject;
+    if (!subject || !subject->peer) {
+        return;
+    }
+    if (atomic_load(&tally->counts[TALLY_DENIED_PROGRAM]) > 0) {
+        watches_end_changed(subject, subject_changed);
+    } else if (atomic_load(&tally->counts[TALLY_DENIED_ENDED]) > 0) {
+        watches_end(subject, subject_changed);
     }
 }
 

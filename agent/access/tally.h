@@ -18,7 +18,8 @@ enum tally_kind {
     TALLY_USED,
     TALLY_FAILED, /* admitted, but not signed */
     TALLY_DENIED_NODE,
-    TALLY_DENIED_PROCESS,
+    TALLY_DENIED_PROGRAM,
+    TALLY_DENIED_ENDED,
     TALLY_DENIED_TIME,
     TALLY_DENIED_USES,
     TALLY_DENIED_RATE,

@@ -62,7 +62,7 @@ static void identities_changed(void *user, struct identity_set *set, const struc
     if (!peer_is_alive(watch->subject->peer)) {
         /* Somebody else holds the connection now, such as a child of the process. */
         struct error error;
-        (void)error_set(&error, ERROR_UNAVAILABLE, "the process that connected has ended");
+        (void)error_set(&error, ERROR_UNAVAILABLE, "%s", subject_ended);
         watch_offer_failure(watch, &error, true, AUDIT_DECIDER_PROCESS);
     } else if (failure) {
         if (failure->code == ERROR_PERMISSION_DENIED) {
@@ -104,21 +104,12 @@ void watches_follow_anew(struct subject *subject)
     }
 }
 
-void watches_end(struct subject *subject, const char *reason)
+static void end_all(struct subject *subject, const char *reason)
 {
     struct access_watch_list queue = TAILQ_HEAD_INITIALIZER(queue);
     struct access_watch *watch;
     struct error failure;
-    if (subject->is_over) {
-        return;
-    }
     subject->is_over = true;
-    if (peer_is_alive(subject->peer)) {
-        subject->access->status.changed_processes++;
-        denial_note(subject, NULL, "hold", AUDIT_DECIDER_PROCESS, NULL, reason);
-    } else { /* as processes do; a child of it may hold the connection */
-        reason = "the process that connected has ended";
-    }
     (void)error_set(&failure, ERROR_UNAVAILABLE, "%s; it has to connect again", reason);
     subject_ref(subject);
     TAILQ_FOREACH (watch, &subject->watches, of_subject) {
@@ -132,6 +123,24 @@ void watches_end(struct subject *subject, const char *reason)
         watch_left(watch);
     }
     subject_unref(subject);
+}
+
+void watches_end_changed(struct subject *subject, const char *reason)
+{
+    if (!subject->is_over) {
+        subject->access->status.changed_processes++;
+        denial_note(subject, NULL, "hold", AUDIT_DECIDER_PROCESS, NULL, reason);
+        end_all(subject, reason);
+    }
+}
+
+void watches_end(struct subject *subject, const char *reason)
+{
+    if (peer_is_alive(subject->peer)) {
+        watches_end_changed(subject, reason);
+    } else if (!subject->is_over) { /* as processes do; a child of it may hold the connection */
+        end_all(subject, subject_ended);
+    }
 }
 
 static void attested(void *user, const struct text_list *selectors, const struct error *failure)
@@ -149,7 +158,7 @@ static void attested(void *user, const struct text_list *selectors, const struct
         denial_note(watch->subject, NULL, watch->asked, AUDIT_DECIDER_PROCESS, NULL, error.text);
         watch_offer_failure(watch, &error, true, AUDIT_DECIDER_PROCESS);
     } else if (!subject_is_same(watch->subject)) {
-        watches_end(watch->subject, "the process runs another program than when it connected");
+        watches_end(watch->subject, subject_changed);
     } else {
         if (subject_set_selectors(watch->subject, selectors)) {
             watches_follow_anew(watch->subject);

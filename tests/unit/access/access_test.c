@@ -140,6 +140,14 @@ static void a_watch_may_end_within_its_offer(void **state)
     fixture_settle(door->fixture);
 }
 
+static void become_sleep(const struct child *child)
+{
+    assert_int_equal(write(child->go, "x", 1), 1);
+    while (!is_sleep(child->pid)) {
+        (void)usleep(1000);
+    }
+}
+
 static void another_program_ends_what_the_old_one_had(void **state)
 {
     struct door *door = *state;
@@ -149,10 +157,7 @@ static void another_program_ends_what_the_old_one_had(void **state)
         guest_open(door, &guest, ACCESS_PURPOSE_USE, child.connection);
         FIXTURE_WAIT(door->fixture, guest.offers == 1);
         assert_int_equal(use(&guest), CKR_OK);
-        assert_int_equal(write(child.go, "x", 1), 1);
-        while (!is_sleep(child.pid)) {
-            (void)usleep(1000);
-        }
+        become_sleep(&child);
         /* At its next use at once, else when it is looked at again. */
         if (must_use) {
             assert_int_equal(use(&guest), CKR_KEY_FUNCTION_NOT_PERMITTED);
@@ -161,6 +166,34 @@ static void another_program_ends_what_the_old_one_had(void **state)
         assert_non_null(strstr(guest.failure.text, "another program"));
         guest_close(&guest);
         child_end(&child);
+    }
+}
+
+/* What was seen when it asked is told, though it has ended when the loop hears of it. */
+static void who_ends_after_a_refusal_is_told_as_it_was(void **state)
+{
+    struct door *door = *state;
+    for (int is_changed = 0; is_changed < 2; is_changed++) {
+        struct guest guest;
+        struct child child = child_start();
+        struct access_status before;
+        struct access_status after;
+        access_status(door->access, &before);
+        guest_open(door, &guest, ACCESS_PURPOSE_USE, child.connection);
+        FIXTURE_WAIT(door->fixture, guest.offers == 1);
+        if (is_changed) {
+            become_sleep(&child);
+            assert_int_equal(use(&guest), CKR_KEY_FUNCTION_NOT_PERMITTED);
+            child_end(&child);
+        } else {
+            child_end(&child);
+            assert_int_equal(use(&guest), CKR_KEY_FUNCTION_NOT_PERMITTED);
+        }
+        FIXTURE_WAIT(door->fixture, guest.is_over);
+        assert_non_null(strstr(guest.failure.text, is_changed ? "another program" : "has ended"));
+        access_status(door->access, &after);
+        assert_int_equal(after.changed_processes - before.changed_processes, is_changed);
+        guest_close(&guest);
     }
 }
 
@@ -173,6 +206,7 @@ int main(void)
         DOOR_TEST(who_does_not_meet_the_rule_is_denied),
         DOOR_TEST(a_watch_may_end_within_its_offer),
         DOOR_TEST(another_program_ends_what_the_old_one_had),
+        DOOR_TEST(who_ends_after_a_refusal_is_told_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
