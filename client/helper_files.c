@@ -235,18 +235,45 @@ static int stage(const struct helper_folder *folder, const struct helper_write *
     return 0;
 }
 
+/* 1: there is something to change, 0: there is nothing. */
 static int stage_all(const struct helper_folder *folder, const struct helper_write *writes,
                      size_t count, struct staged *staged, struct error *err)
 {
+    int is_any = 0;
     for (size_t i = 0; i < count; i++) {
         struct stat status;
         int there = look(folder, writes[i].name, &status, err);
         TRY(there);
         if (!writes[i].is_removal && (there == 0 || !is_current(folder, &writes[i], &status))) {
             TRY(stage(folder, &writes[i], &staged[i], err));
+            is_any = 1;
+        } else if (writes[i].is_removal && there) {
+            is_any = 1;
         }
     }
-    return 0;
+    return is_any;
+}
+
+bool helper_folder_has_mark(const struct helper_folder *folder, const char *mark)
+{
+    struct stat status;
+    return fstatat(folder->descriptor, mark, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(status.st_mode) && status.st_uid == geteuid();
+}
+
+void helper_folder_remove_mark(const struct helper_folder *folder, const char *mark)
+{
+    (void)unlinkat(folder->descriptor, mark, 0);
+}
+
+/* What is in its place instead does no harm: software is then told as if there were no marks. */
+static int set_mark(const struct helper_folder *folder, const char *mark, struct error *err)
+{
+    _cleanup_(file_close_cleanup) int descriptor = openat(
+        folder->descriptor, mark, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return descriptor < 0 && errno != EEXIST
+               ? error_set_errno(err, errno, "creating a file in %s", folder->path)
+               : 0;
 }
 
 static int place_all(const struct helper_folder *folder, const struct helper_write *writes,
@@ -275,7 +302,7 @@ static int place_all(const struct helper_folder *folder, const struct helper_wri
 }
 
 int helper_files_update(const struct helper_folder *folder, const struct helper_write *writes,
-                        size_t count, bool *ret_has_changed, struct error *err)
+                        size_t count, const char *mark, bool *ret_has_changed, struct error *err)
 {
     struct staged staged[WRITES_MAX] = {{NULL}};
     bool has_changed = false;
@@ -285,7 +312,10 @@ int helper_files_update(const struct helper_folder *folder, const struct helper_
     }
     remove_leftovers(folder, writes, count);
     int result = stage_all(folder, writes, count, staged, err);
-    if (result == 0) {
+    if (result > 0 && mark) {
+        result = set_mark(folder, mark, err);
+    }
+    if (result >= 0) {
         result = place_all(folder, writes, count, staged, &has_changed, err);
     }
     for (size_t i = 0; i < count; i++) {

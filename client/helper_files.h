@@ -29,10 +29,16 @@ struct helper_write {
     bool is_removal; /* of the file; contents do not count */
 };
 
+/* A mark: an empty file beside those that are written, there from before the first of them changes
+ * until their software was told. It outlives this process. One of another user counts for nothing.
+ */
+bool helper_folder_has_mark(const struct helper_folder *folder, const char *mark);
+void helper_folder_remove_mark(const struct helper_folder *folder, const char *mark);
+
 /* Makes the files what writes say, in their order: those that differ are written beside their
  * places, synced, given owner and mode, and only then renamed one after the other; removals come
  * last. A place that is taken by anything but a regular file is refused. What an earlier process
- * left beside the places is removed. *ret_has_changed:
- * something has, also where the call then fails. */
+ * left beside the places is removed. mark (NULL: none) is set before the first change.
+ * *ret_has_changed: something has, also where the call then fails. */
 int helper_files_update(const struct helper_folder *folder, const struct helper_write *writes,
-                        size_t count, bool *ret_has_changed, struct error *err);
+                        size_t count, const char *mark, bool *ret_has_changed, struct error *err);

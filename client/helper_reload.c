@@ -159,6 +159,11 @@ bool helper_reload_has_failed(const struct helper_reload *reload)
     return reload->has_signal_failed || reload->has_command_failed;
 }
 
+bool helper_reload_is_done(const struct helper_reload *reload)
+{
+    return reload->pid == 0 && !reload->is_wanted && !helper_reload_has_failed(reload);
+}
+
 static void run_command(struct helper_reload *reload, const struct helper_output *output)
 {
     struct error error;

@@ -24,6 +24,8 @@ void helper_reload_ended(struct helper_reload *reload, const struct helper_outpu
 uint64_t helper_reload_tick(struct helper_reload *reload, const struct helper_output *output,
                             pid_t command, uint64_t now_ms);
 bool helper_reload_has_failed(const struct helper_reload *reload);
+/* Whether there is nothing left to tell. */
+bool helper_reload_is_done(const struct helper_reload *reload);
 
 /* Sends the signal to the process that the first line of the file names. A pid file of another user
  * than root and this one names a process of that user only. */

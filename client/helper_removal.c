@@ -37,7 +37,7 @@ static int remove_files(const struct helper_output *output, bool is_secrets_only
         return 0;
     }
     TRY(helper_folder_open(output->directory, output->owner, false, false, &folder, err));
-    return helper_files_update(&folder, removals, count, &has_changed, err);
+    return helper_files_update(&folder, removals, count, NULL, &has_changed, err);
 }
 
 void helper_task_withdraw(struct helper_task *task, const struct error *failure)

@@ -52,6 +52,32 @@ void helper_retry_clear(struct helper_retry *retry)
     *retry = (struct helper_retry){0};
 }
 
+/* A COMMAND reads its files as it starts, so nobody has to be told of changes before. NULL: no mark
+ * is needed. */
+static char *mark_of(const struct helper_output *output)
+{
+    if (!output->pid_file && output->reload_command.count == 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < HELPER_FILES; i++) {
+        if (output->files[i]) {
+            return text_format(".%s.untold", output->files[i]);
+        }
+    }
+    return NULL;
+}
+
+static void remove_mark(struct helper_task *task)
+{
+    struct error error;
+    _cleanup_(helper_folder_close) struct helper_folder folder = {.descriptor = -1};
+    _cleanup_(free_cleanup) char *mark = mark_of(task->output);
+    task->is_marked = false;
+    if (mark && open_folder(task->output, &folder, &error) == 0) {
+        helper_folder_remove_mark(&folder, mark);
+    }
+}
+
 static void announce(struct helper *helper, struct helper_task *task)
 {
     if (!task->has_unannounced) {
@@ -84,8 +110,12 @@ int helper_task_write(struct helper *helper, struct helper_task *task,
             };
         }
     }
-    int result = helper_files_update(&folder, writes, count, &has_changed, err);
-    task->has_unannounced = task->has_unannounced || has_changed;
+    _cleanup_(free_cleanup) char *mark = mark_of(output);
+    int result = helper_files_update(&folder, writes, count, mark, &has_changed, err);
+    bool has_mark = mark && helper_folder_has_mark(&folder, mark);
+    /* Also what an earlier helper, or configuration, did not get told. */
+    task->has_unannounced = task->has_unannounced || has_changed || (has_mark && !task->is_marked);
+    task->is_marked = has_mark;
     if (result == 0) {
         announce(helper, task);
     }
@@ -346,6 +376,9 @@ uint64_t helper_tasks_tick(struct helper *helper, uint64_t now_ms)
     for (size_t i = 0; i < helper->config.output_count; i++) {
         struct helper_task *task = &helper->tasks[i];
         helper_token_tick(helper, task, now_ms);
+        if (task->is_marked && !task->has_unannounced && helper_reload_is_done(&task->reload)) {
+            remove_mark(task);
+        }
         next_ms =
             MIN(next_ms, helper_reload_tick(&task->reload, task->output, helper->command, now_ms));
         next_ms = MIN(next_ms, task->is_token_asked ? UINT64_MAX : task->token_refresh_ms);

@@ -19,6 +19,7 @@ struct helper_task {
     struct helper_reload reload;
     unsigned missing; /* bits of enum helper_part */
     bool has_unannounced, is_withdrawn;
+    bool is_marked; /* in its folder: the software was not told of a change, or not by now */
     struct helper_retry retry; /* of the files from streams */
     size_t done_stream;        /* what the X.509 files are from */
     uint64_t done_generation;  /* 0: nothing yet */

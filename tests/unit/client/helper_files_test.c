@@ -91,7 +91,8 @@ static void only_what_differs_is_a_change(void **state)
         const struct helper_write writes[] = {write_of("a", steps[i].a, steps[i].mode),
                                               write_of("b", steps[i].b, 0644)};
         bool has_changed = !steps[i].has_changed;
-        assert_int_equal(helper_files_update(&fixture->folder, writes, 2, &has_changed, &error), 0);
+        assert_int_equal(
+            helper_files_update(&fixture->folder, writes, 2, NULL, &has_changed, &error), 0);
         assert_int_equal(has_changed, steps[i].has_changed);
         expect_file(fixture, "a", steps[i].a, steps[i].mode);
         expect_file(fixture, "b", steps[i].b, 0644);
@@ -111,9 +112,11 @@ static void another_user_s_file_is_replaced(void **state)
     if (geteuid() != 0) {
         skip();
     }
-    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, &has_changed, &error), 0);
+    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, NULL, &has_changed, &error),
+                     0);
     assert_int_equal(chown(path, 65534, 65534), 0);
-    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, &has_changed, &error), 0);
+    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, NULL, &has_changed, &error),
+                     0);
     assert_true(has_changed);
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_uid, 0);
@@ -141,7 +144,8 @@ static void what_a_killed_process_left_is_removed(void **state)
         assert_true(file >= 0);
         assert_true(!cases[i].is_old || futimens(file, old) == 0);
         assert_int_equal(close(file), 0);
-        assert_int_equal(helper_files_update(&fixture->folder, &write, 1, &has_changed, &error), 0);
+        assert_int_equal(
+            helper_files_update(&fixture->folder, &write, 1, NULL, &has_changed, &error), 0);
         assert_int_equal(access(path, F_OK), cases[i].is_removed ? -1 : 0);
         (void)unlink(path);
     }
@@ -153,11 +157,14 @@ static void removal_is_a_change_once(void **state)
     struct error error;
     bool has_changed = false;
     struct helper_write write = write_of("a", "x", 0600);
-    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, &has_changed, &error), 0);
+    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, NULL, &has_changed, &error),
+                     0);
     write.is_removal = true;
-    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, &has_changed, &error), 0);
+    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, NULL, &has_changed, &error),
+                     0);
     assert_true(has_changed);
-    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, &has_changed, &error), 0);
+    assert_int_equal(helper_files_update(&fixture->folder, &write, 1, NULL, &has_changed, &error),
+                     0);
     assert_false(has_changed);
     assert_int_equal(count_files(fixture), 0);
 }
@@ -170,7 +177,8 @@ static void an_update_is_all_or_nothing(void **state)
     struct error error;
     bool has_changed = false;
     struct helper_write writes[] = {write_of("a", "old", 0644), write_of("b", "old", 0644)};
-    assert_int_equal(helper_files_update(&fixture->folder, writes, 1, &has_changed, &error), 0);
+    assert_int_equal(helper_files_update(&fixture->folder, writes, 1, NULL, &has_changed, &error),
+                     0);
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
         _cleanup_(free_cleanup) char *place = file_join(fixture->path, "b");
         assert_int_equal(i == 0   ? symlink("a", place)
@@ -178,15 +186,15 @@ static void an_update_is_all_or_nothing(void **state)
                                   : mkfifo(place, 0600),
                          0);
         writes[0] = write_of("a", "new", 0644);
-        assert_int_equal(helper_files_update(&fixture->folder, writes, 2, &has_changed, &error),
-                         -1);
+        assert_int_equal(
+            helper_files_update(&fixture->folder, writes, 2, NULL, &has_changed, &error), -1);
         assert_false(has_changed);
         assert_non_null(strstr(error.text, "/b: there is"));
         expect_file(fixture, "a", "old", 0644);
         assert_int_equal(count_files(fixture), 2);
         writes[1].is_removal = true;
-        assert_int_equal(helper_files_update(&fixture->folder, writes, 2, &has_changed, &error),
-                         -1);
+        assert_int_equal(
+            helper_files_update(&fixture->folder, writes, 2, NULL, &has_changed, &error), -1);
         writes[1].is_removal = false;
         assert_int_equal(i == 1 ? rmdir(place) : unlink(place), 0);
     }
