@@ -96,6 +96,9 @@ CK_RV token_find_final(struct token_caller *caller, CK_SESSION_HANDLE session);
 CK_RV token_sign_init(struct token_caller *caller, CK_SESSION_HANDLE session,
                       const CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key);
 CK_RV token_sign_update(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes part);
+/* C_Sign's data in parts, for token_sign with is_final; or they are forgotten. */
+CK_RV token_sign_part(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes part);
+void token_sign_forget_parts(struct token_caller *caller, CK_SESSION_HANDLE session);
 
 /* The end of a signature; signature is empty unless rv is CKR_OK. Dispatcher's thread; may free the
  * caller. */
@@ -104,9 +107,9 @@ typedef void token_signed(void *user, CK_RV rv, struct bytes signature);
 /* How large the signature will be, without ending the operation. */
 CK_RV token_signature_size(struct token_caller *caller, CK_SESSION_HANDLE session,
                            CK_ULONG *ret_size);
-/* C_Sign and, with is_final (data is empty then), C_SignFinal. CKR_OK: done runs later, exactly
- * once unless the caller is freed before; a refusal of the guard may come that way too. Anything
- * else: done does not run and the operation has ended. One at a time for each session
- * (CKR_OPERATION_ACTIVE); sessions are independent. */
+/* C_Sign and, with is_final (data is empty then), C_SignFinal or C_Sign after token_sign_part.
+ * CKR_OK: done runs later, exactly once unless the caller is freed before; a refusal of the guard
+ * may come that way too. Anything else: done does not run and the operation has ended. One at a
+ * time for each session (CKR_OPERATION_ACTIVE); sessions are independent. */
 CK_RV token_sign(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes data,
                  bool is_final, token_signed *done, void *user);

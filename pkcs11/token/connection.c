@@ -7,12 +7,14 @@
 #include "lib/base/log.h"
 #include "lib/base/memory.h"
 #include "pkcs11/token/connection_state.h"
+#include "pkcs11/token/dispatch_long.h"
 
 void connection_let_go(struct token_connection *connection)
 {
     token_caller_free(take_ptr(connection->dispatch.caller));
     size_t sessions = connection->dispatch.sessions;
     connection->dispatch.sessions = 0;
+    dispatch_long_end(&connection->dispatch);
     connection_count_sessions(connection, sessions);
     buffer_clear(&connection->input);
     buffer_clear(&connection->output);
@@ -74,6 +76,7 @@ void connection_free(struct token_connection *connection)
     if (connection->dispatch.caller) {
         token_caller_free(connection->dispatch.caller);
     }
+    dispatch_long_end(&connection->dispatch);
     file_close_cleanup(&connection->descriptor);
     buffer_clear(&connection->input);
     buffer_clear(&connection->output);
@@ -91,7 +94,8 @@ void connection_start(struct token_connection *connection)
         connection_over(connection);
         return;
     }
-    if (connection->output.size > 0 || connection->input.size > 0) {
+    if (connection->output.size > 0 || connection->input.size > 0 ||
+        connection->dispatch.long_call) {
         connection_set_stalled(connection, true);
     }
     if (connection->output.size == 0 && connection->input.size > 0) {

@@ -32,4 +32,4 @@ void connection_give_up_signature(struct token_connection *connection);
 /* What the connection had, when it is over; the end of it is place->gone. */
 void connection_let_go(struct token_connection *connection);
 /* What connection_restore reads. */
-void connection_write_state(const struct token_connection *connection, struct buffer *ret_state);
+void connection_write_state(struct token_connection *connection, struct buffer *ret_state);

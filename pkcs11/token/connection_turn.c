@@ -26,28 +26,22 @@ static void greet(struct token_connection *connection, uint8_t version)
 
 static enum turn_end run_frame(struct token_connection *connection, struct reader *input)
 {
-    struct message_frame frame;
-    switch (message_read_frame(input->rest, &frame)) {
-    case MESSAGE_FRAME_PARTIAL:
-        return TURN_NEEDS_BYTES;
-    case MESSAGE_FRAME_REFUSED:
-        return TURN_MALFORMED;
-    case MESSAGE_FRAME_COMPLETE:
-        break;
-    }
-    struct bytes call = reader_bytes(input, frame.size);
+    static const enum turn_end ends[] = {
+        [DISPATCH_REPLIED] = TURN_NEEDS_TURN,
+        [DISPATCH_WAITS] = TURN_NEEDS_SIGNATURE,
+        [DISPATCH_NEEDS_BYTES] = TURN_NEEDS_BYTES,
+        [DISPATCH_MALFORMED] = TURN_MALFORMED,
+    };
+    const uint8_t *call = input->rest.data;
     size_t sessions = connection->dispatch.sessions;
     enum dispatch_result result =
-        dispatch_run(&connection->dispatch, &frame, &connection->place->output);
+        dispatch_next(&connection->dispatch, input, &connection->place->output);
     connection_count_sessions(connection, sessions);
-    if (result == DISPATCH_WAITS) {
-        connection->is_waiting = true;
-        if (token_caller_is_asking(connection->dispatch.caller)) {
-            buffer_append(&connection->undecided, call.data, call.size);
-        }
-        return TURN_NEEDS_SIGNATURE;
+    connection->is_waiting = result == DISPATCH_WAITS;
+    if (connection->is_waiting && token_caller_is_asking(connection->dispatch.caller)) {
+        buffer_append(&connection->undecided, call, (size_t)(input->rest.data - call));
     }
-    return result == DISPATCH_REPLIED ? TURN_NEEDS_TURN : TURN_MALFORMED;
+    return ends[result];
 }
 
 /* Acts on the calls in input until there is none, one waits, or it was enough for this turn; what
@@ -95,7 +89,8 @@ void connection_process(struct token_connection *connection, struct bytes bytes,
     if (connection->is_ending) {
         return;
     }
-    bool is_partial = end == TURN_NEEDS_BYTES && connection->input.size > 0;
+    bool is_partial =
+        end == TURN_NEEDS_BYTES && (connection->input.size > 0 || connection->dispatch.long_call);
     if (connection->output.size == 0 && (has_read || is_partial != connection->is_stalled)) {
         connection_set_stalled(connection, is_partial);
     }
@@ -110,7 +105,7 @@ static bool has_call(const struct token_connection *connection)
 {
     struct message_frame ignored;
     struct bytes input = buffer_bytes(&connection->input);
-    return input.size > 0 && (!connection->has_version ||
+    return input.size > 0 && (!connection->has_version || connection->dispatch.long_call ||
                               message_read_frame(input, &ignored) != MESSAGE_FRAME_PARTIAL);
 }
 

@@ -3,15 +3,11 @@
 #include <string.h>
 
 #include "pkcs11/token/dispatch_call.h"
+#include "pkcs11/token/dispatch_long.h"
 
 /* Every call that p11-kit knows; the place in the table is its id. Without an act the answer is
  * always the same code and the arguments are not looked at. */
-static const struct entry {
-    const char *name;
-    const char *request, *response; /* signatures, see message.h */
-    dispatch_act *act;
-    CK_RV rv;
-} entries[] = {
+static const struct dispatch_entry entries[] = {
     {"ERROR", NULL, "u", NULL, 0},
     {"C_Initialize", "ayyay", "", dispatch_initialize, 0},
     {"C_Finalize", "", "", dispatch_finalize, 0},
@@ -107,8 +103,7 @@ static const struct entry {
 /* As many as p11-kit 0.26 has. */
 _Static_assert(ARRAY_SIZE(entries) == 90, "a call is missing from the table");
 
-/* The entry of a request's call; NULL where there is no such call with this signature. */
-static const struct entry *find_entry(uint32_t id, struct bytes signature)
+const struct dispatch_entry *dispatch_find(uint32_t id, struct bytes signature)
 {
     if (id >= ARRAY_SIZE(entries) || !entries[id].request) {
         return NULL;
@@ -117,12 +112,12 @@ static const struct entry *find_entry(uint32_t id, struct bytes signature)
     return is_known ? &entries[id] : NULL;
 }
 
-static CK_RV act(const struct entry *entry, struct dispatch_call *call)
+static CK_RV run(dispatch_act *act, struct dispatch_call *call)
 {
-    if (!call->dispatch->is_initialized && entry->act != dispatch_initialize) {
+    if (!call->dispatch->is_initialized && act != dispatch_initialize) {
         return CKR_CRYPTOKI_NOT_INITIALIZED;
     }
-    return call->arguments->rv == CKR_OK ? entry->act(call) : call->arguments->rv;
+    return call->arguments->rv == CKR_OK && act ? act(call) : call->arguments->rv;
 }
 
 static void end_reply(struct dispatch *dispatch, const struct message_reply *reply, uint32_t code,
@@ -138,6 +133,24 @@ static void end_reply(struct dispatch *dispatch, const struct message_reply *rep
     message_reply_error(reply, code, rv);
 }
 
+enum dispatch_result dispatch_answer(struct dispatch *dispatch, uint32_t code, uint32_t id,
+                                     dispatch_act *act, const struct message_arguments *arguments,
+                                     struct buffer *output)
+{
+    (void)atomic_fetch_add_explicit(&dispatch->counters->calls, 1, memory_order_relaxed);
+    struct message_reply reply = message_begin_reply(output, code, id, entries[id].response);
+    struct dispatch_call call = {dispatch, arguments, &reply, false};
+    CK_RV rv = run(act, &call);
+    if (call.is_waiting) {
+        output->size = reply.start;
+        dispatch->waiting_code = code;
+        dispatch->waiting_id = id;
+        return DISPATCH_WAITS;
+    }
+    end_reply(dispatch, &reply, code, rv);
+    return DISPATCH_REPLIED;
+}
+
 enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct message_frame *request,
                                   struct buffer *output)
 {
@@ -147,7 +160,7 @@ enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct messag
     if (!message_read_call(&payload, &id, &signature)) {
         return DISPATCH_MALFORMED;
     }
-    const struct entry *entry = find_entry(id, signature);
+    const struct dispatch_entry *entry = dispatch_find(id, signature);
     if (!entry) {
         return DISPATCH_MALFORMED;
     }
@@ -156,18 +169,30 @@ enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct messag
     if (entry->act && !message_read_arguments(&payload, entry->request, &arguments)) {
         return DISPATCH_MALFORMED;
     }
-    (void)atomic_fetch_add_explicit(&dispatch->counters->calls, 1, memory_order_relaxed);
-    struct message_reply reply = message_begin_reply(output, request->code, id, entry->response);
-    struct dispatch_call call = {dispatch, &arguments, &reply, false};
-    CK_RV rv = act(entry, &call);
-    if (call.is_waiting) {
-        output->size = reply.start;
-        dispatch->waiting_code = request->code;
-        dispatch->waiting_id = id;
-        return DISPATCH_WAITS;
+    return dispatch_answer(dispatch, request->code, id, entry->act, &arguments, output);
+}
+
+enum dispatch_result dispatch_next(struct dispatch *dispatch, struct reader *input,
+                                   struct buffer *output)
+{
+    struct message_frame frame;
+    if (dispatch->long_call) {
+        return dispatch_long_go_on(dispatch, input, output);
     }
-    end_reply(dispatch, &reply, request->code, rv);
-    return DISPATCH_REPLIED;
+    switch (message_read_frame(input->rest, &frame)) {
+    case MESSAGE_FRAME_PARTIAL:
+        return DISPATCH_NEEDS_BYTES;
+    case MESSAGE_FRAME_LONG:
+        return dispatch_long_begin(dispatch, &frame, input)
+                   ? dispatch_long_go_on(dispatch, input, output)
+                   : DISPATCH_MALFORMED;
+    case MESSAGE_FRAME_COMPLETE:
+        (void)reader_bytes(input, frame.size);
+        return dispatch_run(dispatch, &frame, output);
+    case MESSAGE_FRAME_REFUSED:
+        break;
+    }
+    return DISPATCH_MALFORMED;
 }
 
 void dispatch_finish(struct dispatch *dispatch, CK_RV rv, struct bytes signature,

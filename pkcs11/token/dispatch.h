@@ -20,6 +20,7 @@ struct dispatch {
     bool is_initialized;
     bool is_modern;  /* the client's p11-kit has the longer list of mechanisms (from 0.25) */
     size_t sessions; /* of the caller */
+    struct dispatch_long *long_call; /* under way (dispatch_long.h); NULL: none */
     /* For token_sign. */
     token_signed *is_signed;
     void *user;
@@ -29,13 +30,17 @@ struct dispatch {
 
 enum dispatch_result {
     DISPATCH_REPLIED,
-    DISPATCH_WAITS,     /* is_signed comes later; until then no other call */
-    DISPATCH_MALFORMED, /* nothing was replied: the connection cannot go on */
+    DISPATCH_WAITS,       /* is_signed comes later; until then no other call */
+    DISPATCH_NEEDS_BYTES, /* more has to come of the call */
+    DISPATCH_MALFORMED,   /* nothing was replied: the connection cannot go on */
 };
 
 /* Appends the reply, one frame, to the output. */
 enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct message_frame *request,
                                   struct buffer *output);
+/* As dispatch_run, for what is next in input, from which it is taken. */
+enum dispatch_result dispatch_next(struct dispatch *dispatch, struct reader *input,
+                                   struct buffer *output);
 /* The reply of the call that waited, from what is_signed was told. */
 void dispatch_finish(struct dispatch *dispatch, CK_RV rv, struct bytes signature,
                      struct buffer *output);

@@ -20,3 +20,21 @@ dispatch_act dispatch_initialize, dispatch_finalize, dispatch_get_info, dispatch
     dispatch_get_attribute_value, dispatch_find_objects_init, dispatch_find_objects,
     dispatch_find_objects_final, dispatch_sign_init, dispatch_sign, dispatch_sign_update,
     dispatch_sign_final, dispatch_generate_random, dispatch_wait_for_slot_event;
+/* The ends of long calls: C_Sign's, whose data was given to token_sign_part, and one without more
+ * to do. */
+dispatch_act dispatch_sign_parts, dispatch_nothing;
+
+/* A call of the protocol. */
+struct dispatch_entry {
+    const char *name;
+    const char *request, *response; /* signatures, see message.h */
+    dispatch_act *act;
+    CK_RV rv;
+};
+
+/* NULL: there is no such call with this signature of its request. */
+const struct dispatch_entry *dispatch_find(uint32_t id, struct bytes signature);
+/* Acts on a call of the table and replies. act: NULL where arguments->rv is the answer. */
+enum dispatch_result dispatch_answer(struct dispatch *dispatch, uint32_t code, uint32_t id,
+                                     dispatch_act *act, const struct message_arguments *arguments,
+                                     struct buffer *output);

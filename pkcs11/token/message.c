@@ -15,7 +15,10 @@ enum message_frame_state message_read_frame(struct bytes input, struct message_f
         return MESSAGE_FRAME_PARTIAL;
     }
     if (options_size + payload_size > MESSAGE_BODY_MAX) {
-        return MESSAGE_FRAME_REFUSED;
+        *ret_frame = (struct message_frame){code, reader.rest, MESSAGE_HEADER_BYTES + payload_size};
+        return options_size > 0                              ? MESSAGE_FRAME_REFUSED
+               : reader.rest.size < MESSAGE_LONG_START_BYTES ? MESSAGE_FRAME_PARTIAL
+                                                             : MESSAGE_FRAME_LONG;
     }
     (void)reader_bytes(&reader, options_size);
     struct bytes payload = reader_bytes(&reader, payload_size);

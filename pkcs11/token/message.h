@@ -16,7 +16,9 @@
 
 enum {
     MESSAGE_HEADER_BYTES = 12,
-    MESSAGE_BODY_MAX = 65536, /* options and payload; genuine clients stay below 1 KiB */
+    MESSAGE_BODY_MAX =
+        65536, /* options and payload; genuine clients stay below 1 KiB but for data */
+    MESSAGE_LONG_START_BYTES = 64, /* of a larger payload, to go on with */
     MESSAGE_FRAME_MAX = MESSAGE_HEADER_BYTES + MESSAGE_BODY_MAX,
     MESSAGE_NUMBERS_MAX = 3,
     MESSAGE_ARRAYS_MAX = 2,
@@ -27,13 +29,14 @@ enum {
 struct message_frame {
     uint32_t code;
     struct bytes payload; /* borrowed from the input */
-    size_t size;          /* of the whole frame */
+    uint64_t size;        /* of the whole frame */
 };
 
 enum message_frame_state {
     MESSAGE_FRAME_COMPLETE,
     MESSAGE_FRAME_PARTIAL, /* more bytes must come */
-    MESSAGE_FRAME_REFUSED, /* larger than MESSAGE_FRAME_MAX */
+    MESSAGE_FRAME_LONG,    /* larger than MESSAGE_FRAME_MAX; payload is what there is of it */
+    MESSAGE_FRAME_REFUSED, /* as LONG, with options, which no client sends */
 };
 
 enum message_frame_state message_read_frame(struct bytes input, struct message_frame *ret_frame);

@@ -119,6 +119,15 @@ static CK_RV add_part(struct sign_operation *operation, struct bytes part)
     return rv;
 }
 
+static CK_RV update(struct session *session, struct bytes part)
+{
+    CK_RV rv = add_part(session->operation, part);
+    if (rv != CKR_OK) {
+        sign_operation_end(session);
+    }
+    return rv;
+}
+
 CK_RV token_sign_update(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes part)
 {
     struct session *found = NULL;
@@ -127,11 +136,30 @@ CK_RV token_sign_update(struct token_caller *caller, CK_SESSION_HANDLE session, 
         return rv;
     }
     found->operation->is_multipart = true;
-    rv = add_part(found->operation, part);
+    return update(found, part);
+}
+
+CK_RV token_sign_part(struct token_caller *caller, CK_SESSION_HANDLE session, struct bytes part)
+{
+    struct session *found = NULL;
+    CK_RV rv = find_operation(caller, session, &found);
     if (rv != CKR_OK) {
-        sign_operation_end(found);
+        return rv;
     }
-    return rv;
+    if (found->operation->is_multipart) {
+        sign_operation_end(found);
+        return CKR_OPERATION_NOT_INITIALIZED; /* as in token_sign */
+    }
+    return update(found, part);
+}
+
+void token_sign_forget_parts(struct token_caller *caller, CK_SESSION_HANDLE session)
+{
+    struct session *found = session_find(caller, session);
+    if (found && found->operation) {
+        EVP_MD_CTX_free(take_ptr(found->operation->hash));
+        buffer_clear(&found->operation->data);
+    }
 }
 
 CK_RV token_signature_size(struct token_caller *caller, CK_SESSION_HANDLE session,

@@ -8,6 +8,7 @@ import java.security.Principal;
 import java.security.PrivateKey;
 import java.security.Provider;
 import java.security.Security;
+import java.security.Signature;
 import java.security.cert.Certificate;
 import java.security.cert.CertificateFactory;
 import java.security.cert.X509Certificate;
@@ -106,6 +107,22 @@ public final class Token {
             key = (PrivateKey) keys.getKey(label, null);
             Certificate[] certificates = keys.getCertificateChain(label);
             chain = Arrays.copyOf(certificates, certificates.length, X509Certificate[].class);
+            signDocument();
+        }
+
+        /** More data at once than any TLS handshake has. */
+        private void signDocument() throws Exception {
+            String algorithm = key.getAlgorithm().equals("EC") ? "SHA256withECDSA" : "SHA256withRSA";
+            byte[] document = new byte[1000000];
+            Signature signing = Signature.getInstance(algorithm, provider);
+            signing.initSign(key);
+            signing.update(document);
+            Signature verifying = Signature.getInstance(algorithm);
+            verifying.initVerify(chain[0]);
+            verifying.update(document);
+            if (!verifying.verify(signing.sign())) {
+                throw new IOException("the signature of a document is wrong");
+            }
         }
 
         @Override public String[] getClientAliases(String type, Principal[] issuers) { return new String[] {label}; }

@@ -9,7 +9,7 @@
 
 #include "lib/base/memory.h"
 #include "pkcs11/memory/memory.h"
-#include "pkcs11/token/dispatch.h"
+#include "pkcs11/token/dispatch_long.h"
 
 enum { OBJECTS_MAX = 16, CALLS_MAX = 64, HANDLE_BYTES = 8, YEAR_S = 365 * 24 * 3600 };
 
@@ -202,18 +202,13 @@ static void check_reply(const struct buffer *output)
 static void serve(struct run *run, struct reader *input)
 {
     for (int calls = 0; calls < CALLS_MAX; calls++) {
-        struct message_frame frame;
-        if (message_read_frame(input->rest, &frame) != MESSAGE_FRAME_COMPLETE) {
-            return;
-        }
-        (void)reader_bytes(input, frame.size);
         buffer_reset(&run->output);
-        enum dispatch_result result = dispatch_run(&run->dispatch, &frame, &run->output);
+        enum dispatch_result result = dispatch_next(&run->dispatch, input, &run->output);
         run->is_waiting = result == DISPATCH_WAITS;
         while (run->is_waiting) {
             deliver(run->token);
         }
-        if (result == DISPATCH_MALFORMED) {
+        if (result == DISPATCH_MALFORMED || result == DISPATCH_NEEDS_BYTES) {
             return;
         }
         check_reply(&run->output);
@@ -238,6 +233,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .user = &run,
     };
     serve(&run, &input);
+    dispatch_long_end(&run.dispatch);
     token_caller_free(run.dispatch.caller);
     while (run.token->under_way > 0) {
         deliver(run.token);

@@ -20,8 +20,10 @@ static const struct {
     {"with options", 4, 8, 24, MESSAGE_FRAME_COMPLETE},
     {"options that lack", 4, 8, 23, MESSAGE_FRAME_PARTIAL},
     {"the largest", 0, MESSAGE_BODY_MAX, 12, MESSAGE_FRAME_PARTIAL},
-    {"too large", 0, MESSAGE_BODY_MAX + 1, 12, MESSAGE_FRAME_REFUSED},
-    {"too large together", MESSAGE_BODY_MAX, 1, 12, MESSAGE_FRAME_REFUSED},
+    {"larger, and too little to go on", 0, MESSAGE_BODY_MAX + 1, 75, MESSAGE_FRAME_PARTIAL},
+    {"larger", 0, MESSAGE_BODY_MAX + 1, 76, MESSAGE_FRAME_LONG},
+    {"as large as can be said", 0, 0xffffffff, 80, MESSAGE_FRAME_LONG},
+    {"larger with options", MESSAGE_BODY_MAX, 1, 12, MESSAGE_FRAME_REFUSED},
     {"sizes that overflow", 0xffffffff, 0xffffffff, 12, MESSAGE_FRAME_REFUSED},
 };
 
@@ -33,7 +35,7 @@ static void test_frames(void **state)
         buffer_append_u32(&buffer, 77);
         buffer_append_u32(&buffer, frames[i].options);
         buffer_append_u32(&buffer, frames[i].payload);
-        memset(buffer_extend(&buffer, 32), 'x', 32);
+        memset(buffer_extend(&buffer, 70), 'x', 70);
         struct message_frame frame = {0};
         struct bytes input = {buffer.data, frames[i].size};
         enum message_frame_state got = message_read_frame(input, &frame);
@@ -43,7 +45,10 @@ static void test_frames(void **state)
         if (got == MESSAGE_FRAME_COMPLETE) {
             assert_int_equal(frame.code, 77);
             assert_int_equal(frame.payload.size, frames[i].payload);
-            assert_int_equal(frame.size, 12 + frames[i].options + frames[i].payload);
+        }
+        if (got == MESSAGE_FRAME_COMPLETE || got == MESSAGE_FRAME_LONG) {
+            uint64_t options = frames[i].options;
+            assert_int_equal(frame.size, 12 + options + frames[i].payload);
         }
     }
 }
