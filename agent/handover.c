@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "agent/service_manager.h"
 #include "agent/state.h"
+#include "agent/stored_sockets.h"
 #include "agent/svid/record.h"
 #include "lib/base/file.h"
 #include "lib/base/memory.h"
@@ -26,14 +26,6 @@ enum {
     /* All names are passed in one environment variable, for which Linux has 128 KiB. */
     CONNECTIONS_MAX = 8000,
 };
-
-/* The same for a socket in every process that has it. */
-static uint64_t cookie_of(int descriptor)
-{
-    uint64_t cookie = 0;
-    socklen_t size = sizeof(cookie);
-    return getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ? 0 : cookie;
-}
 
 static void append_svid(void *user, struct svid_x509 *svid)
 {
@@ -83,7 +75,7 @@ static void leave_connection(struct leaving *leaving, const struct left *left)
         leaving->failures++;
         return;
     }
-    buffer_append_u64(&leaving->part, cookie_of(left->descriptor));
+    buffer_append_u64(&leaving->part, socket_cookie(left->descriptor));
     buffer_append_u32(&leaving->part, (uint32_t)left->pid);
     buffer_append_u64(&leaving->part, left->start_time);
     buffer_append_sized(&leaving->part,
@@ -185,13 +177,11 @@ void handover_leave(struct agent *agent)
     buffer_clear(&leaving.part);
 }
 
-static struct stored_descriptor *find_stored(struct passed_descriptors *passed, const char *name,
-                                             uint64_t cookie)
+static struct stored_descriptor *find_stored(struct passed_descriptors *passed, const char *name)
 {
     for (size_t i = 0; i < passed->stored_count; i++) {
         struct stored_descriptor *stored = &passed->stored[i];
-        if (stored->descriptor >= 0 && strcmp(stored->name, name) == 0 &&
-            (cookie == 0 || cookie_of(stored->descriptor) == cookie)) {
+        if (stored->descriptor >= 0 && strcmp(stored->name, name) == 0) {
             return stored;
         }
     }
@@ -201,6 +191,8 @@ static struct stored_descriptor *find_stored(struct passed_descriptors *passed, 
 static int take_connections(struct agent *agent, struct reader *reader, size_t *ret_count,
                             struct error *err)
 {
+    _cleanup_(stored_sockets_cleanup) struct stored_sockets *sockets =
+        stored_sockets_new(&agent->passed, CONNECTION_NAME, socket_cookie);
     while (!reader_is_done(reader)) {
         uint64_t cookie = reader_u64(reader);
         pid_t pid = (pid_t)reader_u32(reader);
@@ -209,8 +201,7 @@ static int take_connections(struct agent *agent, struct reader *reader, size_t *
         if (reader->is_bad) {
             return error_set(err, ERROR_DATA_LOSS, "it is damaged");
         }
-        struct stored_descriptor *stored =
-            cookie != 0 ? find_stored(&agent->passed, CONNECTION_NAME, cookie) : NULL;
+        struct stored_descriptor *stored = stored_sockets_find(sockets, cookie);
         if (stored) {
             tokens_restore(agent->tokens, file_take(&stored->descriptor), pid, start_time, state);
             ++*ret_count;
@@ -222,7 +213,7 @@ static int take_connections(struct agent *agent, struct reader *reader, size_t *
 static int read_part(struct agent *agent, const char *name, struct buffer *ret_part,
                      struct reader *ret_reader, struct error *err)
 {
-    struct stored_descriptor *stored = find_stored(&agent->passed, name, 0);
+    struct stored_descriptor *stored = find_stored(&agent->passed, name);
     if (!stored) {
         return error_set(err, ERROR_NOT_FOUND, "a part of it is missing");
     }

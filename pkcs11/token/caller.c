@@ -33,41 +33,8 @@ void token_caller_free(struct token_caller *caller)
     if (caller->guard) {
         token_guard_unref(caller->guard);
     }
-    free(caller->withdrawn);
+    withdrawn_clear(&caller->withdrawn);
     free(caller);
-}
-
-static bool is_remembered(const struct token_caller *caller, CK_OBJECT_HANDLE key)
-{
-    size_t count = MIN(caller->withdrawn_count, (uint64_t)TOKEN_REMEMBERED_GENERATIONS);
-    for (size_t i = 0; i < count; i++) {
-        if (caller->withdrawn[i] == key) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void caller_remember(struct token_caller *caller, CK_OBJECT_HANDLE key)
-{
-    if (is_remembered(caller, key)) {
-        return;
-    }
-    if (!caller->withdrawn) {
-        caller->withdrawn =
-            memory_new_array(TOKEN_REMEMBERED_GENERATIONS, sizeof(*caller->withdrawn));
-    }
-    caller->withdrawn[caller->withdrawn_count++ % TOKEN_REMEMBERED_GENERATIONS] = key;
-}
-
-static void remember_withdrawn(struct token_caller *caller, const struct token_view *before)
-{
-    for (size_t i = 0; i < before->generation_count; i++) {
-        CK_OBJECT_HANDLE key = generation_private_key(before->generations[i])->handle;
-        if (!view_find(caller->view, key)) {
-            caller_remember(caller, key);
-        }
-    }
 }
 
 /* What is pinned must not keep alive, or show, what was withdrawn. */
@@ -106,8 +73,8 @@ void token_caller_set_view(struct token_caller *caller, struct token_view *view,
     caller->view = view ? token_view_ref(view) : NULL;
     update_shown(caller);
     sign_job_withdraw_all(caller);
+    withdrawn_update(&caller->withdrawn, before, caller->view);
     if (before) {
-        remember_withdrawn(caller, before);
         token_view_unref(before);
     }
 }
@@ -138,7 +105,7 @@ CK_RV caller_key(const struct token_caller *caller, CK_OBJECT_HANDLE handle,
         *ret_generation = object->generation;
         return CKR_OK;
     }
-    if (!object && is_remembered(caller, handle)) {
+    if (!object && withdrawn_has(&caller->withdrawn, handle)) {
         tell_refused(caller, handle);
         return CKR_KEY_FUNCTION_NOT_PERMITTED;
     }

@@ -5,7 +5,7 @@
 #include "lib/base/memory.h"
 #include "pkcs11/token/session.h"
 
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 enum { HAS_SEARCH = 1, HAS_OPERATION = 2, IS_MULTIPART = 4, FLAGS_KNOWN = 7 };
 
 static void save_search(const struct session *session, struct buffer *state)
@@ -47,22 +47,6 @@ static void save_session(const struct session *session, struct buffer *state)
     }
 }
 
-/* Those it still sees too: they may be withdrawn before the next process knows of them. */
-static void save_keys(const struct token_caller *caller, struct buffer *state)
-{
-    uint64_t kept = MIN(caller->withdrawn_count, (uint64_t)TOKEN_REMEMBERED_GENERATIONS);
-    size_t seen = caller->view
-                      ? MIN(caller->view->generation_count, (size_t)TOKEN_REMEMBERED_GENERATIONS)
-                      : 0;
-    buffer_append_u8(state, (uint8_t)(kept + seen));
-    for (uint64_t i = caller->withdrawn_count - kept; i < caller->withdrawn_count; i++) {
-        buffer_append_u64(state, caller->withdrawn[i % TOKEN_REMEMBERED_GENERATIONS]);
-    }
-    for (size_t i = 0; i < seen; i++) {
-        buffer_append_u64(state, generation_private_key(caller->view->generations[i])->handle);
-    }
-}
-
 void token_caller_save(const struct token_caller *caller, struct buffer *ret_state)
 {
     buffer_append_u8(ret_state, VERSION);
@@ -71,7 +55,7 @@ void token_caller_save(const struct token_caller *caller, struct buffer *ret_sta
     for (size_t i = 0; i < caller->session_count; i++) {
         save_session(&caller->sessions[i], ret_state);
     }
-    save_keys(caller, ret_state);
+    withdrawn_save(&caller->withdrawn, caller->view, ret_state);
 }
 
 static bool restore_search(struct session *session, struct reader *reader)
@@ -143,14 +127,7 @@ static bool restore_all(struct token_caller *caller, struct reader *reader)
             return false;
         }
     }
-    uint8_t keys = reader_u8(reader);
-    if (keys > 2 * TOKEN_REMEMBERED_GENERATIONS) {
-        return false;
-    }
-    for (uint8_t i = 0; i < keys && !reader->is_bad; i++) {
-        caller_remember(caller, reader_u64(reader));
-    }
-    return reader_is_done(reader);
+    return withdrawn_restore(&caller->withdrawn, reader) && reader_is_done(reader);
 }
 
 int token_caller_restore(struct token_caller *caller, struct bytes state, struct error *err)

@@ -7,6 +7,7 @@
 #include "pkcs11/token/algorithm.h"
 #include "pkcs11/token/caller.h"
 #include "pkcs11/token/generation.h"
+#include "pkcs11/token/withdrawn.h"
 
 /* Where a caller gets the time; tests give it another. */
 struct token_clock {
@@ -32,9 +33,7 @@ struct token_caller {
     struct token_view *view;  /* NULL: nothing */
     struct token_view *shown; /* what searches look at until pinned_until_ms; NULL: view */
     uint64_t pinned_until_ms;
-    /* Private keys that it could see and that were withdrawn, a ring; NULL before the first. */
-    CK_OBJECT_HANDLE *withdrawn;
-    uint64_t withdrawn_count; /* ever */
+    struct withdrawn withdrawn;
     struct session *sessions; /* in the order of handles */
     size_t session_count;
     CK_SESSION_HANDLE last_session; /* handle; never used again */
@@ -44,7 +43,6 @@ struct token_caller {
 };
 
 void caller_set_clock(struct token_caller *caller, const struct token_clock *clock);
-void caller_remember(struct token_caller *caller, CK_OBJECT_HANDLE key);
 /* An object that is served at this moment, or NULL. */
 const struct token_object *caller_object(const struct token_caller *caller,
                                          CK_OBJECT_HANDLE handle);
