@@ -1,4 +1,5 @@
-# What the cases of PKCS#11 clients share: identities in hardware, a peer for mutual TLS, and the lines of docs/clients.md.
+# What the cases of PKCS#11 clients share: identities in hardware, a peer for mutual TLS, and the lines of docs/clients.md and
+# docs/helper.md.
 # A case never repeats configuration that the page shows: it takes the page's block and fills in where things are.
 # shellcheck shell=bash
 # shellcheck source=tests/system/harness.sh
@@ -86,16 +87,19 @@ wait_for_rotation() {
     wait_until 120 have_all_rotated || fail "not every SVID was renewed within two minutes: $(cat "$LAB_DIR/svids.json")"
 }
 
-# block NAME [IDENTITY]: the lines of the page's block of that name, in the lab's terms.
+# block_as_written NAME: the lines of the block of that name of one of the two pages.
+block_as_written() { awk -v name="$1" '/^```/ { inside = $2 == name; next } inside' "$page" "$SIGNET_SOURCE/docs/helper.md"; }
+
+# block NAME [IDENTITY]: the same in the lab's terms.
 block() {
     local text
-    text=$(awk -v name="$1" '/^```/ { inside = $2 == name; next } inside' "$page" | sed \
+    text=$(block_as_written "$1" | sed \
         -e "s|/usr/lib/x86_64-linux-gnu/pkcs11/p11-kit-client.so|$module|g" \
         -e "s|/run/signet/pkcs11.sock|$LAB_DIR/run/pkcs11.sock|g" \
         -e "s|payments%2Fapi|interop%2F${2:-}|g" -e "s|payments/api|interop/${2:-}|g" \
         -e "s|/run/payments|$svids/${2:-}|g" -e "s|/etc/payments|$LAB_DIR|g" \
-        -e "s|ledger.example.org|localhost|g" -e "s|8443|$port|g")
-    [ -n "$text" ] || fail "docs/clients.md has no block '$1'"
+        -e "s|/run/nginx.pid|$LAB_DIR/nginx.pid|g" -e "s|ledger.example.org|localhost|g" -e "s|8443|$port|g")
+    [ -n "$text" ] || fail "neither docs/clients.md nor docs/helper.md has a block '$1'"
     printf '%s\n' "$text"
 }
 
