@@ -41,13 +41,13 @@ static const struct kind *find_kind(const struct dispatch_entry *entry)
 }
 
 /* The session and the size of the data, which with the tail is all of the call. */
-static bool read_start(struct dispatch_long *call, uint64_t payload_size, struct reader *payload)
+static bool read_start(struct dispatch_long *call, struct reader *payload)
 {
     size_t before = payload->rest.size;
     call->session = reader_u64(payload);
     bool is_there = reader_u8(payload) != 0;
     call->data_rest = reader_u32(payload);
-    call->rest = payload_size - (before - payload->rest.size);
+    call->rest -= before - payload->rest.size;
     return is_there && !payload->is_bad && call->rest == call->data_rest + call->kind->tail_bytes;
 }
 
@@ -64,13 +64,12 @@ bool dispatch_long_begin(struct dispatch *dispatch, const struct message_frame *
     if (!entry) {
         return false;
     }
-    uint64_t payload_size = frame->size - MESSAGE_HEADER_BYTES;
     call.kind = find_kind(entry);
-    call.rest = payload_size - (frame->payload.size - payload.rest.size);
+    call.rest = frame->size - (size_t)(payload.rest.data - input->rest.data);
     call.rv = entry->act ? CKR_ARGUMENTS_BAD : entry->rv;
     if (call.kind) {
         call.rv = CKR_OK;
-        if (!read_start(&call, call.rest, &payload)) {
+        if (!read_start(&call, &payload)) {
             return false;
         }
     }

@@ -5,6 +5,20 @@
 /* How the wire says that an array is NULL. */
 static const uint32_t no_array = 0xffffffff;
 
+static enum message_frame_state read_long(struct reader *reader, uint64_t options_size,
+                                          uint64_t payload_size, struct message_frame *ret_frame)
+{
+    if (options_size > MESSAGE_LONG_OPTIONS_MAX || payload_size < MESSAGE_LONG_START_BYTES) {
+        return MESSAGE_FRAME_REFUSED;
+    }
+    (void)reader_bytes(reader, options_size);
+    if (reader->is_bad || reader->rest.size < MESSAGE_LONG_START_BYTES) {
+        return MESSAGE_FRAME_PARTIAL;
+    }
+    ret_frame->payload = reader->rest;
+    return MESSAGE_FRAME_LONG;
+}
+
 enum message_frame_state message_read_frame(struct bytes input, struct message_frame *ret_frame)
 {
     struct reader reader = reader_of(input);
@@ -14,19 +28,14 @@ enum message_frame_state message_read_frame(struct bytes input, struct message_f
     if (reader.is_bad) {
         return MESSAGE_FRAME_PARTIAL;
     }
+    *ret_frame = (struct message_frame){.code = code,
+                                        .size = MESSAGE_HEADER_BYTES + options_size + payload_size};
     if (options_size + payload_size > MESSAGE_BODY_MAX) {
-        *ret_frame = (struct message_frame){code, reader.rest, MESSAGE_HEADER_BYTES + payload_size};
-        return options_size > 0                              ? MESSAGE_FRAME_REFUSED
-               : reader.rest.size < MESSAGE_LONG_START_BYTES ? MESSAGE_FRAME_PARTIAL
-                                                             : MESSAGE_FRAME_LONG;
+        return read_long(&reader, options_size, payload_size, ret_frame);
     }
     (void)reader_bytes(&reader, options_size);
-    struct bytes payload = reader_bytes(&reader, payload_size);
-    if (reader.is_bad) {
-        return MESSAGE_FRAME_PARTIAL;
-    }
-    *ret_frame = (struct message_frame){code, payload, input.size - reader.rest.size};
-    return MESSAGE_FRAME_COMPLETE;
+    ret_frame->payload = reader_bytes(&reader, payload_size);
+    return reader.is_bad ? MESSAGE_FRAME_PARTIAL : MESSAGE_FRAME_COMPLETE;
 }
 
 bool message_read_call(struct reader *payload, uint32_t *ret_id, struct bytes *ret_signature)

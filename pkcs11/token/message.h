@@ -18,7 +18,9 @@ enum {
     MESSAGE_HEADER_BYTES = 12,
     MESSAGE_BODY_MAX =
         65536, /* options and payload; genuine clients stay below 1 KiB but for data */
-    MESSAGE_LONG_START_BYTES = 64, /* of a larger payload, to go on with */
+    /* Of larger bodies: what is needed of the payload to go on with, and the options. */
+    MESSAGE_LONG_START_BYTES = 64,
+    MESSAGE_LONG_OPTIONS_MAX = 1024,
     MESSAGE_FRAME_MAX = MESSAGE_HEADER_BYTES + MESSAGE_BODY_MAX,
     MESSAGE_NUMBERS_MAX = 3,
     MESSAGE_ARRAYS_MAX = 2,
@@ -36,7 +38,7 @@ enum message_frame_state {
     MESSAGE_FRAME_COMPLETE,
     MESSAGE_FRAME_PARTIAL, /* more bytes must come */
     MESSAGE_FRAME_LONG,    /* larger than MESSAGE_FRAME_MAX; payload is what there is of it */
-    MESSAGE_FRAME_REFUSED, /* as LONG, with options, which no client sends */
+    MESSAGE_FRAME_REFUSED, /* as LONG, mostly of options; genuine clients have six bytes of them */
 };
 
 enum message_frame_state message_read_frame(struct bytes input, struct message_frame *ret_frame);

@@ -256,7 +256,7 @@ static void test_hand_over_of_a_long_call(void **state)
         } else {
             assert_int_equal(peer->reply.rv, CKR_DEVICE_ERROR);
         }
-        assert_int_equal(peer->reply.rv == CKR_OK, cuts[i] < 12 + MESSAGE_LONG_START_BYTES);
+        assert_int_equal(peer->reply.rv == CKR_OK, cuts[i] < 18 + MESSAGE_LONG_START_BYTES);
     }
     assert_int_equal(final(peer), CKR_OPERATION_NOT_INITIALIZED);
     assert_int_equal(sign_init(&fixed->place, peer, true), CKR_OK);

@@ -23,7 +23,11 @@ static const struct {
     {"larger, and too little to go on", 0, MESSAGE_BODY_MAX + 1, 75, MESSAGE_FRAME_PARTIAL},
     {"larger", 0, MESSAGE_BODY_MAX + 1, 76, MESSAGE_FRAME_LONG},
     {"as large as can be said", 0, 0xffffffff, 80, MESSAGE_FRAME_LONG},
-    {"larger with options", MESSAGE_BODY_MAX, 1, 12, MESSAGE_FRAME_REFUSED},
+    {"larger with options", 6, MESSAGE_BODY_MAX, 82, MESSAGE_FRAME_LONG},
+    {"larger, and too little behind the options", 6, MESSAGE_BODY_MAX, 81, MESSAGE_FRAME_PARTIAL},
+    {"the most options", MESSAGE_LONG_OPTIONS_MAX, MESSAGE_BODY_MAX, 82, MESSAGE_FRAME_PARTIAL},
+    {"more options", MESSAGE_LONG_OPTIONS_MAX + 1, MESSAGE_BODY_MAX, 82, MESSAGE_FRAME_REFUSED},
+    {"mostly options", MESSAGE_BODY_MAX, 1, 12, MESSAGE_FRAME_REFUSED},
     {"sizes that overflow", 0xffffffff, 0xffffffff, 12, MESSAGE_FRAME_REFUSED},
 };
 
@@ -35,7 +39,7 @@ static void test_frames(void **state)
         buffer_append_u32(&buffer, 77);
         buffer_append_u32(&buffer, frames[i].options);
         buffer_append_u32(&buffer, frames[i].payload);
-        memset(buffer_extend(&buffer, 70), 'x', 70);
+        memset(buffer_extend(&buffer, 80), 'x', 80);
         struct message_frame frame = {0};
         struct bytes input = {buffer.data, frames[i].size};
         enum message_frame_state got = message_read_frame(input, &frame);

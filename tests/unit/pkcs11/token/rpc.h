@@ -39,7 +39,10 @@ enum rpc_id {
     RPC_IDS = 90,
 };
 
-enum { RPC_HEADER_BYTES = 12, RPC_CODE = 16 };
+enum { RPC_HEADER_BYTES = 12, RPC_OPTIONS_BYTES = 6, RPC_CODE = 16 };
+
+/* What p11-kit's library sends as options. */
+#define RPC_OPTIONS "client"
 
 #define RPC_HANDSHAKE "PRIVATE-GNOME-KEYRING-PKCS11-PROTOCOL-V-1"
 
@@ -49,8 +52,9 @@ static inline size_t rpc_begin(struct buffer *buffer, uint32_t code, uint32_t id
 {
     size_t start = buffer->size;
     buffer_append_u32(buffer, code);
+    buffer_append_u32(buffer, RPC_OPTIONS_BYTES);
     buffer_append_u32(buffer, 0);
-    buffer_append_u32(buffer, 0);
+    buffer_append_text(buffer, RPC_OPTIONS);
     buffer_append_u32(buffer, id);
     buffer_append_u32(buffer, (uint32_t)strlen(signature));
     buffer_append_text(buffer, signature);
@@ -67,7 +71,8 @@ static inline void rpc_set_u32(struct buffer *buffer, size_t at, uint32_t value)
 
 static inline void rpc_end(struct buffer *buffer, size_t start)
 {
-    rpc_set_u32(buffer, start + 8, (uint32_t)(buffer->size - start - RPC_HEADER_BYTES));
+    rpc_set_u32(buffer, start + 8,
+                (uint32_t)(buffer->size - start - RPC_HEADER_BYTES - RPC_OPTIONS_BYTES));
 }
 
 static inline void rpc_array(struct buffer *buffer, const void *data, size_t size)
