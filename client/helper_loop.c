@@ -171,7 +171,7 @@ static int check_once(struct helper_loop *loop, uint64_t deadline_ms, struct err
                    ? helper_tasks_explain(helper, err)
                    : 0;
     }
-    loop->is_over = !helper_tasks_run_commands(helper);
+    loop->is_over = !helper_tasks_are_telling(helper);
     for (size_t i = 0; loop->is_over && i < helper->config.output_count; i++) {
         if (helper_reload_has_failed(&helper->tasks[i].reload)) {
             return error_set(err, ERROR_ABORTED,
@@ -206,7 +206,7 @@ static int step(struct helper_loop *loop, uint64_t deadline_ms, struct error *er
                next_ms == UINT64_MAX ? -1 : (int)MIN(wait_ms + 1, (uint64_t)INT32_MAX));
     read_signals(loop);
     mailbox_deliver(mailbox);
-    if (loop->is_reread_wanted && !helper_tasks_run_commands(helper)) {
+    if (loop->is_reread_wanted && !helper_tasks_are_telling(helper)) {
         reread(loop);
     }
     return 0;

@@ -13,6 +13,9 @@
 enum { RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
 /* An agent that has just started tells of its identities one after the other. */
 enum { SETTLE_MS = 5000 };
+/* Who searched the token right before a rotation goes on to find the keys of before for a second
+ * (docs/clients.md), which do not fit to the new files. */
+enum { TELL_AFTER_MS = 1500 };
 enum { DELIVERED_STREAM = 0 };
 
 static const unsigned x509_files = 1U << HELPER_BUNDLE | 1U << HELPER_KEY_URI |
@@ -78,14 +81,35 @@ static void remove_mark(struct helper_task *task)
     }
 }
 
-static void announce(struct helper *helper, struct helper_task *task)
+static void announce(const struct helper *helper, struct helper_task *task)
 {
+    const struct helper_output *output = task->output;
     if (!task->has_unannounced) {
         return;
     }
     task->has_unannounced = false;
-    log_info("files are new name=%s directory=%s", task->output->name, task->output->directory);
-    helper_reload_start(&task->reload, task->output, helper->command);
+    log_info("files are new name=%s directory=%s", output->name, output->directory);
+    if (helper->command > 0 || output->pid_file || output->reload_command.count > 0) {
+        task->announced_at_ms = clock_monotonic_ms() + (output->is_jwt ? 0 : TELL_AFTER_MS);
+    }
+}
+
+/* Returns when to call it again; UINT64_MAX: never. */
+static uint64_t tell(struct helper *helper, struct helper_task *task, uint64_t now_ms)
+{
+    if (task->announced_at_ms > now_ms) {
+        return task->announced_at_ms;
+    }
+    if (task->announced_at_ms > 0) {
+        task->announced_at_ms = 0;
+        helper_reload_start(&task->reload, task->output, helper->command);
+    }
+    return helper_reload_tick(&task->reload, task->output, helper->command, now_ms);
+}
+
+static bool is_telling(const struct helper_task *task)
+{
+    return task->announced_at_ms > 0 || task->reload.pid > 0;
 }
 
 int helper_task_write(struct helper *helper, struct helper_task *task,
@@ -376,11 +400,11 @@ uint64_t helper_tasks_tick(struct helper *helper, uint64_t now_ms)
     for (size_t i = 0; i < helper->config.output_count; i++) {
         struct helper_task *task = &helper->tasks[i];
         helper_token_tick(helper, task, now_ms);
-        if (task->is_marked && !task->has_unannounced && helper_reload_is_done(&task->reload)) {
+        next_ms = MIN(next_ms, tell(helper, task, now_ms));
+        if (task->is_marked && !task->has_unannounced && !is_telling(task) &&
+            helper_reload_is_done(&task->reload)) {
             remove_mark(task);
         }
-        next_ms =
-            MIN(next_ms, helper_reload_tick(&task->reload, task->output, helper->command, now_ms));
         next_ms = MIN(next_ms, task->is_token_asked ? UINT64_MAX : task->token_refresh_ms);
         next_ms = MIN(next_ms, task->retry.at_ms > 0 ? task->retry.at_ms : UINT64_MAX);
         next_ms = MIN(next_ms, task->look_again_ms > 0 ? task->look_again_ms : UINT64_MAX);
@@ -450,10 +474,10 @@ bool helper_tasks_have_failed(const struct helper *helper)
     return false;
 }
 
-bool helper_tasks_run_commands(const struct helper *helper)
+bool helper_tasks_are_telling(const struct helper *helper)
 {
     for (size_t i = 0; i < helper->config.output_count; i++) {
-        if (helper->tasks[i].reload.pid > 0) {
+        if (is_telling(&helper->tasks[i])) {
             return true;
         }
     }

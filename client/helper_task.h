@@ -19,6 +19,7 @@ struct helper_task {
     struct helper_reload reload;
     unsigned missing; /* bits of enum helper_part */
     bool has_unannounced, is_withdrawn;
+    uint64_t announced_at_ms; /* when the software is told; 0: there is nothing to tell */
     bool is_marked; /* in its folder: the software was not told of a change, or not by now */
     struct helper_retry retry; /* of the files from streams */
     size_t done_stream;        /* what the X.509 files are from */
@@ -68,7 +69,8 @@ int helper_tasks_explain(const struct helper *helper, struct error *err);
 /* Whether a task cannot be done for another reason than waiting for the agent; a JWT-SVID that the
  * agent denies is one. */
 bool helper_tasks_have_failed(const struct helper *helper);
-bool helper_tasks_run_commands(const struct helper *helper);
+/* Whether software is about to be told of its files, or a command does that. */
+bool helper_tasks_are_telling(const struct helper *helper);
 /* Removes the keys and tokens of the output unless a block of keep (NULL: nothing) names them too.
  */
 void helper_output_remove_secrets(const struct helper_output *output,

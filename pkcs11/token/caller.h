@@ -19,7 +19,7 @@ enum {
     TOKEN_FIND_RESULTS_MAX = 4096, /* handles that one search yields */
     TOKEN_SIGN_DATA_MAX = 1024,    /* of operations that do not hash */
     TOKEN_QUESTIONS_MAX = 64,      /* not yet decided: then CKR_DEVICE_MEMORY */
-    TOKEN_PIN_MS = 3000,           /* how long searches of one connection see one generation */
+    TOKEN_PIN_MS = 1000,           /* how long searches of one connection see one generation */
     /* Withdrawn keys whose handles are told from wrong ones: as many as it had at once, but not
      * less nor more than these. */
     TOKEN_REMEMBERED_MIN = 64,
