@@ -14,6 +14,8 @@
  *     absent        (with FUNCTION *) the token is taken out: its sessions end, its slots are empty
  *     readonly      (with FUNCTION *) the token is write protected
  *     pin-final     (with FUNCTION *) the token says that one more wrong PIN locks it
+ *     count         (with FUNCTION *) before the next call it writes what it holds to the file that
+ *                   has this one's name and ".counts" at the end; see counts.c
  *
  * FUNCTION is any function of PKCS #11 2.40 by its name, but C_GetFunctionList. COUNT is how often
  * the rule applies, always when missing (needs a VALUE before it, 0 will do); it starts anew
@@ -54,6 +56,7 @@ static struct {
     size_t rule_count;
     struct stat control; /* of the file that the rules were read from */
     bool is_absent;
+    bool is_count_due;
 } faulty = {.lock = PTHREAD_MUTEX_INITIALIZER, .calls = PTHREAD_RWLOCK_INITIALIZER};
 
 static void read_rules(const char *path)
@@ -68,6 +71,7 @@ static void read_rules(const char *path)
         if (sscanf(line, "%31s %15s %31s %31s", rule->function, rule->action, value, left) >= 2) {
             rule->value = strtoul(value, NULL, 0);
             rule->left = strtol(left, NULL, 0);
+            faulty.is_count_due = faulty.is_count_due || strcmp(rule->action, "count") == 0;
             faulty.rule_count++;
         }
     }
@@ -132,7 +136,7 @@ static bool is_absent(void)
 
 static bool is_special(const char *action)
 {
-    static const char *const special[] = {"absent", "readonly", "pin-final"};
+    static const char *const special[] = {"absent", "readonly", "pin-final", "count"};
     for (size_t i = 0; i < sizeof(special) / sizeof(special[0]); i++) {
         if (strcmp(action, special[i]) == 0) {
             return true;
@@ -185,9 +189,24 @@ static CK_RV apply(const struct rule *rule)
     return CKR_OK;
 }
 
+static void count_if_due(void)
+{
+    (void)pthread_mutex_lock(&faulty.lock);
+    refresh_rules();
+    bool is_due = faulty.is_count_due;
+    faulty.is_count_due = false;
+    (void)pthread_mutex_unlock(&faulty.lock);
+    if (is_due) {
+        (void)pthread_rwlock_rdlock(&faulty.calls);
+        faulty_write_counts(getenv("SIGNET_FAULTY_CONTROL"));
+        (void)pthread_rwlock_unlock(&faulty.calls);
+    }
+}
+
 static CK_RV misbehave(const char *function)
 {
     struct rule rule;
+    count_if_due();
     return take_rule(function, &rule) ? apply(&rule) : CKR_OK;
 }
 
@@ -289,8 +308,13 @@ static CK_RV wrap_C_OpenSession(CK_SLOT_ID slot, CK_FLAGS flags, void *applicati
     if (rv == CKR_OK && (flags & CKF_RW_SESSION) && has_rule("readonly")) {
         rv = CKR_TOKEN_WRITE_PROTECTED;
     }
-    return rv == CKR_OK ? faulty.real->C_OpenSession(slot, flags, application, notify, session)
-                        : rv;
+    if (rv == CKR_OK) {
+        rv = faulty.real->C_OpenSession(slot, flags, application, notify, session);
+    }
+    if (rv == CKR_OK) {
+        faulty_count_session(*session);
+    }
+    return rv;
 }
 
 static CK_RV wrap_C_GetSlotList(unsigned char token_present, CK_SLOT_ID *slots, CK_ULONG *count)

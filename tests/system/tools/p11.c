@@ -8,6 +8,10 @@
  *   read          reads the private value of that key: "CKR 0x.." or "read"
  *   sessions N    opens N sessions more: "N sessions" that could be opened
  *   fork          a child initializes, finds the same label and signs: as sign
+ *   killed N      N children, one after the other, are killed between C_SignInit and C_Sign: "N
+ *                 killed"
+ *   search N      N children search without end: "N search", once each has begun
+ *   searching     how many of them still do: "N searching"
  *   inherited     a shell that inherited the connection writes into it: "written"
  *   exec FILE     becomes FILE, which gets the connection's descriptor and the session as arguments
  *   pass FILE     as exec, in a child that is the user nobody
@@ -22,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +39,7 @@ static CK_OBJECT_HANDLE key;
 static CK_KEY_TYPE type;
 static char last_label[1024];
 static bool is_begun;
+static unsigned long searching; /* children */
 
 static bool failed(CK_RV rv)
 {
@@ -143,6 +149,81 @@ static void sign_in_child(void)
     (void)wait(NULL);
 }
 
+_Noreturn static void be_killed(void)
+{
+    if (freopen("/dev/null", "w", stdout) && open_token() == CKR_OK) {
+        find(CKA_LABEL, last_label, strlen(last_label));
+        if (sign_init() == CKR_OK) {
+            (void)raise(SIGKILL);
+        }
+    }
+    _exit(1);
+}
+
+static void kill_children(unsigned long wanted)
+{
+    unsigned long killed = 0;
+    (void)fflush(stdout);
+    for (unsigned long i = 0; i < wanted; i++) {
+        int status = 0;
+        pid_t child = fork();
+        if (child == 0) {
+            be_killed();
+        }
+        (void)waitpid(child, &status, 0);
+        killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 1 : 0;
+    }
+    printf("%lu killed\n", killed);
+}
+
+/* Tells by a byte that the first search is over. */
+_Noreturn static void search(int ready)
+{
+    CK_OBJECT_HANDLE found[16];
+    CK_ULONG count = 0;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    bool is_well = open_token() == CKR_OK;
+    for (bool is_first = true; is_well; is_first = false) {
+        is_well = p11->C_FindObjectsInit(session, NULL, 0) == CKR_OK &&
+                  p11->C_FindObjects(session, found, ARRAY_SIZE(found), &count) == CKR_OK &&
+                  p11->C_FindObjectsFinal(session) == CKR_OK && count > 0 &&
+                  (!is_first || write(ready, "", 1) == 1);
+    }
+    _exit(1);
+}
+
+static void start_searches(unsigned long wanted)
+{
+    int ready[2];
+    char byte;
+    unsigned long begun = 0;
+    (void)fflush(stdout);
+    if (pipe2(ready, O_CLOEXEC) < 0) {
+        printf("no pipe\n");
+        return;
+    }
+    for (unsigned long i = 0; i < wanted; i++) {
+        if (fork() == 0) {
+            search(ready[1]);
+        }
+    }
+    (void)close(ready[1]);
+    while (begun < wanted && read(ready[0], &byte, 1) == 1) {
+        begun++;
+    }
+    (void)close(ready[0]);
+    searching = begun;
+    printf("%lu search\n", begun);
+}
+
+static void count_searches(void)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+        searching--;
+    }
+    printf("%lu searching\n", searching);
+}
+
 /* The client library's socket; -1: none. */
 static int connection(void)
 {
@@ -227,6 +308,12 @@ static void obey(char *line)
         open_sessions(strtoul(argument, NULL, 10));
     } else if (strcmp(line, "fork") == 0) {
         sign_in_child();
+    } else if (strcmp(line, "killed") == 0) {
+        kill_children(strtoul(argument, NULL, 10));
+    } else if (strcmp(line, "search") == 0) {
+        start_searches(strtoul(argument, NULL, 10));
+    } else if (strcmp(line, "searching") == 0) {
+        count_searches();
     } else if (strcmp(line, "inherited") == 0) {
         write_from_elsewhere();
     } else if (strcmp(line, "exec") == 0) {

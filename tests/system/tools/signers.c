@@ -1,10 +1,12 @@
 /* Many processes that sign with a key on a PKCS#11 token until they are stopped:
  *
- *     signers MODULE LABEL COUNT
+ *     signers MODULE LABEL COUNT [SHARE]
  *
  * prints "ready" once each has signed, and when all have failed "failed COUNT NS 0xRV": how many,
  * when the last signature that succeeded was begun (nanoseconds since 1970), and what one was told;
- * then "signed COUNT", signatures in all. */
+ * then "signed COUNT", signatures in all. With SHARE they end when the first has made so many since
+ * all were ready; it prints "shares LEAST MOST SUM", of what each had made by then. */
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/macro.h"
 #include "tests/signer/signer.h"
 
 enum { SIGNERS_MAX = 1024, PATIENCE_S = 120, POLL_US = 1000 };
@@ -25,6 +28,9 @@ struct signers {
     _Atomic unsigned ready, failed;
     _Atomic uint64_t last_ns, signed_count;
     _Atomic unsigned long reason;
+    unsigned count, share; /* share 0: none */
+    _Atomic bool is_over;
+    _Atomic unsigned shares[SIGNERS_MAX];
 };
 
 static uint64_t now_ns(void)
@@ -43,7 +49,19 @@ static void note_success(struct signers *signers, uint64_t begun_ns)
     }
 }
 
-_Noreturn static void run(struct signers *signers, const char *module, const char *label)
+static bool has_enough(struct signers *signers, unsigned number)
+{
+    if (signers->share == 0 || signers->ready < signers->count || signers->is_over) {
+        return signers->is_over;
+    }
+    if (++signers->shares[number] == signers->share) {
+        signers->is_over = true;
+    }
+    return signers->is_over;
+}
+
+_Noreturn static void run(struct signers *signers, unsigned number, const char *module,
+                          const char *label)
 {
     struct signer signer = {0};
     CK_RV rv;
@@ -60,25 +78,45 @@ _Noreturn static void run(struct signers *signers, const char *module, const cha
             break;
         }
         note_success(signers, begun_ns);
+        if (has_enough(signers, number)) {
+            _exit(0);
+        }
     }
     signers->reason = rv;
     signers->failed++;
     _exit(0);
 }
 
+static int report_shares(const struct signers *signers)
+{
+    unsigned least = UINT_MAX;
+    unsigned most = 0;
+    unsigned sum = 0;
+    for (unsigned i = 0; i < signers->count; i++) {
+        unsigned share = signers->shares[i];
+        least = MIN(least, share);
+        most = MAX(most, share);
+        sum += share;
+    }
+    printf("shares %u %u %u\n", least, most, sum);
+    return signers->failed == 0 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
-    unsigned count = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
+    unsigned count = argc == 4 || argc == 5 ? (unsigned)strtoul(argv[3], NULL, 10) : 0;
     struct signers *signers =
         mmap(NULL, sizeof(*signers), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (count == 0 || count > SIGNERS_MAX || signers == MAP_FAILED) {
-        (void)fputs("usage: signers MODULE LABEL COUNT\n", stderr);
+        (void)fputs("usage: signers MODULE LABEL COUNT [SHARE]\n", stderr);
         return 2;
     }
+    signers->count = count;
+    signers->share = argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
     (void)alarm(PATIENCE_S);
     for (unsigned i = 0; i < count; i++) {
         if (fork() == 0) {
-            run(signers, argv[1], argv[2]);
+            run(signers, i, argv[1], argv[2]);
         }
     }
     while (signers->ready < count) {
@@ -90,6 +128,9 @@ int main(int argc, char **argv)
     (void)puts("ready");
     (void)fflush(stdout);
     while (wait(NULL) > 0) {
+    }
+    if (signers->share > 0) {
+        return report_shares(signers);
     }
     printf("failed %u %llu 0x%lx\n", signers->failed, (unsigned long long)signers->last_ns,
            signers->reason);

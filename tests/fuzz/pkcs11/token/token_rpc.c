@@ -241,3 +241,63 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buffer_clear(&run.output);
     return 0;
 }
+
+/* One of the whole frames after the version; false: there is none. */
+static bool choose_frame(struct bytes input, size_t choice, size_t *ret_start,
+                         struct message_frame *ret_frame)
+{
+    size_t starts[CALLS_MAX];
+    size_t count = 0;
+    struct reader reader = reader_of(input);
+    (void)reader_u8(&reader);
+    while (count < CALLS_MAX &&
+           message_read_frame(reader.rest, ret_frame) == MESSAGE_FRAME_COMPLETE) {
+        starts[count++] = input.size - reader.rest.size;
+        (void)reader_bytes(&reader, ret_frame->size);
+    }
+    if (count == 0) {
+        return false;
+    }
+    *ret_start = starts[choice % count];
+    struct bytes chosen = {input.data + *ret_start, input.size - *ret_start};
+    return message_read_frame(chosen, ret_frame) == MESSAGE_FRAME_COMPLETE;
+}
+
+/* Changes what is in a frame, which stays whole. */
+static size_t change_payload(uint8_t *data, size_t size, size_t max_size, size_t start,
+                             const struct message_frame *frame)
+{
+    size_t old_size = frame->payload.size;
+    uint8_t *payload = data + start + frame->size - old_size;
+    _cleanup_(buffer_clear) struct buffer tail = {0};
+    buffer_append(&tail, payload + old_size, size - start - frame->size);
+    size_t new_size = LLVMFuzzerMutate(payload, old_size, max_size - (size - old_size));
+    for (size_t i = 0; i < sizeof(uint32_t); i++) {
+        data[start + MESSAGE_HEADER_BYTES - 1 - i] = (uint8_t)(new_size >> (8 * i));
+    }
+    if (tail.size > 0) {
+        memcpy(payload + new_size, tail.data, tail.size);
+    }
+    return size - old_size + new_size;
+}
+
+/* Most changes of bytes make the stream end at a broken frame: here are those behind which it goes
+ * on. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    struct message_frame frame;
+    size_t start;
+    if (seed % 4 == 0 || !choose_frame((struct bytes){data, size}, seed / 4, &start, &frame)) {
+        return LLVMFuzzerMutate(data, size, max_size);
+    }
+    size_t end = start + frame.size;
+    if (seed % 4 == 1 && size + frame.size <= max_size) { /* twice */
+        memmove(data + end, data + start, size - start);
+        return size + frame.size;
+    }
+    if (seed % 4 == 2) { /* not at all */
+        memmove(data + start, data + end, size - end);
+        return size - frame.size;
+    }
+    return change_payload(data, size, max_size, start, &frame);
+}
