@@ -13,17 +13,14 @@
 enum { RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
 /* An agent that has just started tells of its identities one after the other. */
 enum { SETTLE_MS = 5000 };
-/* Who searched the token right before a rotation goes on to find the keys of before for a second
- * (docs/clients.md), which do not fit to the new files. */
-enum { TELL_AFTER_MS = 1500 };
 enum { DELIVERED_STREAM = 0 };
 
 static const unsigned x509_files = 1U << HELPER_BUNDLE | 1U << HELPER_KEY_URI |
                                    1U << HELPER_KEY_URI_PEM | 1U << HELPER_KEY |
                                    1U << HELPER_CERTIFICATE;
 
-static int open_folder(const struct helper_output *output, struct helper_folder *ret_folder,
-                       struct error *err)
+int helper_task_open_folder(const struct helper_output *output, struct helper_folder *ret_folder,
+                            struct error *err)
 {
     bool has_key = output->files[HELPER_KEY] != NULL;
     return helper_folder_open(output->directory, output->owner,
@@ -33,7 +30,7 @@ static int open_folder(const struct helper_output *output, struct helper_folder 
 int helper_task_check(const struct helper_output *output, struct error *err)
 {
     _cleanup_(helper_folder_close) struct helper_folder folder = {.descriptor = -1};
-    if (open_folder(output, &folder, err) < 0) {
+    if (helper_task_open_folder(output, &folder, err) < 0) {
         return error_prepend(err, "%s \"%.100s\"", output->is_jwt ? "jwt" : "identity",
                              output->name);
     }
@@ -55,63 +52,6 @@ void helper_retry_clear(struct helper_retry *retry)
     *retry = (struct helper_retry){0};
 }
 
-/* A COMMAND reads its files as it starts, so nobody has to be told of changes before. NULL: no mark
- * is needed. */
-static char *mark_of(const struct helper_output *output)
-{
-    if (!output->pid_file && output->reload_command.count == 0) {
-        return NULL;
-    }
-    for (size_t i = 0; i < HELPER_FILES; i++) {
-        if (output->files[i]) {
-            return text_format(".%s.untold", output->files[i]);
-        }
-    }
-    return NULL;
-}
-
-static void remove_mark(struct helper_task *task)
-{
-    struct error error;
-    _cleanup_(helper_folder_close) struct helper_folder folder = {.descriptor = -1};
-    _cleanup_(free_cleanup) char *mark = mark_of(task->output);
-    task->is_marked = false;
-    if (mark && open_folder(task->output, &folder, &error) == 0) {
-        helper_folder_remove_mark(&folder, mark);
-    }
-}
-
-static void announce(const struct helper *helper, struct helper_task *task)
-{
-    const struct helper_output *output = task->output;
-    if (!task->has_unannounced) {
-        return;
-    }
-    task->has_unannounced = false;
-    log_info("files are new name=%s directory=%s", output->name, output->directory);
-    if (helper->command > 0 || output->pid_file || output->reload_command.count > 0) {
-        task->announced_at_ms = clock_monotonic_ms() + (output->is_jwt ? 0 : TELL_AFTER_MS);
-    }
-}
-
-/* Returns when to call it again; UINT64_MAX: never. */
-static uint64_t tell(struct helper *helper, struct helper_task *task, uint64_t now_ms)
-{
-    if (task->announced_at_ms > now_ms) {
-        return task->announced_at_ms;
-    }
-    if (task->announced_at_ms > 0) {
-        task->announced_at_ms = 0;
-        helper_reload_start(&task->reload, task->output, helper->command);
-    }
-    return helper_reload_tick(&task->reload, task->output, helper->command, now_ms);
-}
-
-static bool is_telling(const struct helper_task *task)
-{
-    return task->announced_at_ms > 0 || task->reload.pid > 0;
-}
-
 int helper_task_write(struct helper *helper, struct helper_task *task,
                       const struct helper_contents *contents, unsigned mask, struct error *err)
 {
@@ -120,7 +60,7 @@ int helper_task_write(struct helper *helper, struct helper_task *task,
     size_t count = 0;
     bool has_changed = false;
     _cleanup_(helper_folder_close) struct helper_folder folder = {.descriptor = -1};
-    TRY(open_folder(output, &folder, err));
+    TRY(helper_task_open_folder(output, &folder, err));
     for (size_t i = 0; i < HELPER_FILES; i++) {
         if (output->files[i] && (mask & 1U << i)) {
             writes[count++] = (struct helper_write){
@@ -134,14 +74,14 @@ int helper_task_write(struct helper *helper, struct helper_task *task,
             };
         }
     }
-    _cleanup_(free_cleanup) char *mark = mark_of(output);
+    _cleanup_(free_cleanup) char *mark = helper_tell_mark(output);
     int result = helper_files_update(&folder, writes, count, mark, &has_changed, err);
     bool has_mark = mark && helper_folder_has_mark(&folder, mark);
     /* Also what an earlier helper, or configuration, did not get told. */
     task->has_unannounced = task->has_unannounced || has_changed || (has_mark && !task->is_marked);
     task->is_marked = has_mark;
     if (result == 0) {
-        announce(helper, task);
+        helper_tell_soon(helper, task);
     }
     return result;
 }
@@ -400,11 +340,7 @@ uint64_t helper_tasks_tick(struct helper *helper, uint64_t now_ms)
     for (size_t i = 0; i < helper->config.output_count; i++) {
         struct helper_task *task = &helper->tasks[i];
         helper_token_tick(helper, task, now_ms);
-        next_ms = MIN(next_ms, tell(helper, task, now_ms));
-        if (task->is_marked && !task->has_unannounced && !is_telling(task) &&
-            helper_reload_is_done(&task->reload)) {
-            remove_mark(task);
-        }
+        next_ms = MIN(next_ms, helper_tell_tick(helper, task, now_ms));
         next_ms = MIN(next_ms, task->is_token_asked ? UINT64_MAX : task->token_refresh_ms);
         next_ms = MIN(next_ms, task->retry.at_ms > 0 ? task->retry.at_ms : UINT64_MAX);
         next_ms = MIN(next_ms, task->look_again_ms > 0 ? task->look_again_ms : UINT64_MAX);
@@ -477,7 +413,7 @@ bool helper_tasks_have_failed(const struct helper *helper)
 bool helper_tasks_are_telling(const struct helper *helper)
 {
     for (size_t i = 0; i < helper->config.output_count; i++) {
-        if (is_telling(&helper->tasks[i])) {
+        if (helper->tasks[i].tell_at_ms > 0 || helper->tasks[i].reload.pid > 0) {
             return true;
         }
     }

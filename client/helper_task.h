@@ -19,8 +19,8 @@ struct helper_task {
     struct helper_reload reload;
     unsigned missing; /* bits of enum helper_part */
     bool has_unannounced, is_withdrawn;
-    uint64_t announced_at_ms; /* when the software is told; 0: there is nothing to tell */
-    bool is_marked; /* in its folder: the software was not told of a change, or not by now */
+    uint64_t tell_at_ms;       /* when the software is told; 0: there is nothing to tell */
+    bool is_marked;            /* in its folder: the software was not told of a change by now */
     struct helper_retry retry; /* of the files from streams */
     size_t done_stream;        /* what the X.509 files are from */
     uint64_t done_generation;  /* 0: nothing yet */
@@ -80,11 +80,21 @@ void helper_output_remove_secrets(const struct helper_output *output,
 void helper_told(void *state, size_t stream, ProtobufCMessage *response, bool is_denied,
                  const struct error *failure);
 
-/* Between helper_task.c, helper_token.c and helper_removal.c. */
+/* Between helper_task.c, helper_tell.c, helper_token.c and helper_removal.c. */
+struct helper_folder;
+int helper_task_open_folder(const struct helper_output *output, struct helper_folder *ret_folder,
+                            struct error *err);
 /* Puts what contents have of the files named in mask (bits by enum helper_file) in place and
  * announces a change. */
 int helper_task_write(struct helper *helper, struct helper_task *task,
                       const struct helper_contents *contents, unsigned mask, struct error *err);
+/* The name of the mark that there is until the software of the output was told (helper_files.h).
+ * NULL: it needs none. */
+char *helper_tell_mark(const struct helper_output *output);
+/* What was written and not announced is, and the software told in a moment, by helper_tell_tick;
+ * that returns when to call it again, UINT64_MAX: never. */
+void helper_tell_soon(const struct helper *helper, struct helper_task *task);
+uint64_t helper_tell_tick(const struct helper *helper, struct helper_task *task, uint64_t now_ms);
 /* Removes the secrets of a withdrawn identity, and where it was asked for all of its files. */
 void helper_task_withdraw(struct helper_task *task, const struct error *failure);
 void helper_retry_note(struct helper_retry *retry, const struct helper_output *output,

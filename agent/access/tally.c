@@ -103,7 +103,7 @@ static void look_at_process(struct tally *tally)
     if (atomic_load(&tally->counts[TALLY_DENIED_PROGRAM]) > 0) {
         watches_end_changed(subject, subject_changed);
     } else if (atomic_load(&tally->counts[TALLY_DENIED_ENDED]) > 0) {
-        watches_end(subject, subject_changed);
+        watches_end(subject, subject_ended);
     }
 }
 

@@ -9,16 +9,23 @@
 #include "pkcs11/token/connection_state.h"
 #include "pkcs11/token/dispatch_long.h"
 
-void connection_let_go(struct token_connection *connection)
+static void clear(struct token_connection *connection)
 {
-    token_caller_free(take_ptr(connection->dispatch.caller));
-    size_t sessions = connection->dispatch.sessions;
-    connection->dispatch.sessions = 0;
+    if (connection->dispatch.caller) {
+        token_caller_free(take_ptr(connection->dispatch.caller));
+    }
     dispatch_long_end(&connection->dispatch);
-    connection_count_sessions(connection, sessions);
     buffer_clear(&connection->input);
     buffer_clear(&connection->output);
     buffer_clear(&connection->undecided);
+}
+
+void connection_let_go(struct token_connection *connection)
+{
+    size_t sessions = connection->dispatch.sessions;
+    clear(connection);
+    connection->dispatch.sessions = 0;
+    connection_count_sessions(connection, sessions);
     connection->place->gone(connection);
 }
 
@@ -73,14 +80,8 @@ struct token_connection *connection_new(struct connection_place *place, int desc
 
 void connection_free(struct token_connection *connection)
 {
-    if (connection->dispatch.caller) {
-        token_caller_free(connection->dispatch.caller);
-    }
-    dispatch_long_end(&connection->dispatch);
+    clear(connection);
     file_close_cleanup(&connection->descriptor);
-    buffer_clear(&connection->input);
-    buffer_clear(&connection->output);
-    buffer_clear(&connection->undecided);
     free(connection);
 }
 

@@ -151,8 +151,8 @@ enum dispatch_result dispatch_answer(struct dispatch *dispatch, uint32_t code, u
     return DISPATCH_REPLIED;
 }
 
-enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct message_frame *request,
-                                  struct buffer *output)
+static enum dispatch_result run_whole(struct dispatch *dispatch,
+                                      const struct message_frame *request, struct buffer *output)
 {
     struct reader payload = reader_of(request->payload);
     struct bytes signature;
@@ -188,7 +188,7 @@ enum dispatch_result dispatch_next(struct dispatch *dispatch, struct reader *inp
                    : DISPATCH_MALFORMED;
     case MESSAGE_FRAME_COMPLETE:
         (void)reader_bytes(input, frame.size);
-        return dispatch_run(dispatch, &frame, output);
+        return run_whole(dispatch, &frame, output);
     case MESSAGE_FRAME_REFUSED:
         break;
     }

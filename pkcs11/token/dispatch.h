@@ -35,10 +35,7 @@ enum dispatch_result {
     DISPATCH_MALFORMED,   /* nothing was replied: the connection cannot go on */
 };
 
-/* Appends the reply, one frame, to the output. */
-enum dispatch_result dispatch_run(struct dispatch *dispatch, const struct message_frame *request,
-                                  struct buffer *output);
-/* As dispatch_run, for what is next in input, from which it is taken. */
+/* Takes from input what is next, acts on it and appends the reply, one frame, to the output. */
 enum dispatch_result dispatch_next(struct dispatch *dispatch, struct reader *input,
                                    struct buffer *output);
 /* The reply of the call that waited, from what is_signed was told. */

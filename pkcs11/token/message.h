@@ -16,8 +16,8 @@
 
 enum {
     MESSAGE_HEADER_BYTES = 12,
-    MESSAGE_BODY_MAX =
-        65536, /* options and payload; genuine clients stay below 1 KiB but for data */
+    /* Options and payload of what is read whole; genuine clients stay below 1 KiB, but for data. */
+    MESSAGE_BODY_MAX = 65536,
     /* Of larger bodies: what is needed of the payload to go on with, and the options. */
     MESSAGE_LONG_START_BYTES = 64,
     MESSAGE_LONG_OPTIONS_MAX = 1024,

@@ -140,14 +140,6 @@ static void a_watch_may_end_within_its_offer(void **state)
     fixture_settle(door->fixture);
 }
 
-static void become_sleep(const struct child *child)
-{
-    assert_int_equal(write(child->go, "x", 1), 1);
-    while (!is_sleep(child->pid)) {
-        (void)usleep(1000);
-    }
-}
-
 static void another_program_ends_what_the_old_one_had(void **state)
 {
     struct door *door = *state;
@@ -157,7 +149,7 @@ static void another_program_ends_what_the_old_one_had(void **state)
         guest_open(door, &guest, ACCESS_PURPOSE_USE, child.connection);
         FIXTURE_WAIT(door->fixture, guest.offers == 1);
         assert_int_equal(use(&guest), CKR_OK);
-        become_sleep(&child);
+        child_become_sleep(&child);
         /* At its next use at once, else when it is looked at again. */
         if (must_use) {
             assert_int_equal(use(&guest), CKR_KEY_FUNCTION_NOT_PERMITTED);
@@ -182,7 +174,7 @@ static void who_ends_after_a_refusal_is_told_as_it_was(void **state)
         guest_open(door, &guest, ACCESS_PURPOSE_USE, child.connection);
         FIXTURE_WAIT(door->fixture, guest.offers == 1);
         if (is_changed) {
-            become_sleep(&child);
+            child_become_sleep(&child);
             assert_int_equal(use(&guest), CKR_KEY_FUNCTION_NOT_PERMITTED);
             child_end(&child);
         } else {

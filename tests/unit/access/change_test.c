@@ -102,10 +102,7 @@ static void another_program_gets_nothing_that_was_asked_for_before(void **state)
     door->fixture->issuer.is_held = true;
     guest_open(door, &guest, ACCESS_PURPOSE_FETCH, child.connection);
     FIXTURE_WAIT(door->fixture, door->fixture->issuer.x509_count == 1);
-    assert_int_equal(write(child.go, "x", 1), 1);
-    while (!is_sleep(child.pid)) {
-        (void)usleep(1000);
-    }
+    child_become_sleep(&child);
     door->fixture->issuer.is_held = false;
     fake_wake(&door->fixture->issuer);
     FIXTURE_WAIT(door->fixture, guest.is_over);

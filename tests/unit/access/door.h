@@ -296,6 +296,16 @@ static inline bool is_sleep(pid_t pid)
     return readlink(name, target, sizeof(target) - 1) > 0 && strstr(target, "sleep") != NULL;
 }
 
+static inline void child_become_sleep(const struct child *child)
+{
+    uint64_t end_ms = clock_monotonic_ms() + FIXTURE_PATIENCE_MS;
+    assert_int_equal(write(child->go, "x", 1), 1);
+    while (!is_sleep(child->pid)) {
+        assert_true(clock_monotonic_ms() < end_ms);
+        (void)usleep(1000);
+    }
+}
+
 #define DOOR_TEST(test) cmocka_unit_test_setup_teardown(test, door_setup, door_teardown)
 #define RECORDED_DOOR_TEST(test)                                                                   \
     cmocka_unit_test_setup_teardown(test, door_setup_recorded, door_teardown)

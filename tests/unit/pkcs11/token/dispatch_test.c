@@ -47,10 +47,11 @@ static void tear_down(struct place *place)
 
 static enum dispatch_result run(struct place *place, const struct buffer *request)
 {
-    struct message_frame frame;
+    struct reader input = reader_of(buffer_bytes(request));
     buffer_reset(&place->output);
-    assert_int_equal(message_read_frame(buffer_bytes(request), &frame), MESSAGE_FRAME_COMPLETE);
-    enum dispatch_result result = dispatch_run(&place->dispatch, &frame, &place->output);
+    enum dispatch_result result = dispatch_next(&place->dispatch, &input, &place->output);
+    assert_true(reader_is_done(&input));
+    assert_int_not_equal(result, DISPATCH_NEEDS_BYTES);
     while (result == DISPATCH_WAITS && place->output.size == 0) {
         fixture_deliver(&place->fixture);
     }

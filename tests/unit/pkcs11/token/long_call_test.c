@@ -226,8 +226,10 @@ static void test_long_call_in_pieces(void **state)
 /* Until the server has received what was sent. */
 static void wait_until_received(const struct peer *peer)
 {
+    uint64_t end_ms = clock_monotonic_ms() + FIXTURE_WAIT_MS;
     int unread = 1;
     while (unread > 0) {
+        assert_true(clock_monotonic_ms() < end_ms);
         assert_int_equal(ioctl(peer->descriptor, SIOCOUTQ, &unread), 0);
         (void)usleep(1000);
     }
